@@ -1,0 +1,107 @@
+"""Network servers for Python, written as ordinary blocking handlers.
+
+    import portside
+
+    class Shout(portside.StreamRequestHandler):
+        def handle(self):
+            for line in self.rfile:
+                self.wfile.write(line.upper())
+
+    portside.serve(Shout, "tcp://127.0.0.1:9000")
+
+`portside.socketserver` is the drop-in face: change `import socketserver` to `from portside import socketserver`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from portside.telemetry.logging import attach as _attach_logging
+
+if TYPE_CHECKING:
+    from portside import framing, socketserver, telemetry
+    from portside.async_handlers import (
+        AsyncDatagramRequestHandler,
+        AsyncFramedRequestHandler,
+        AsyncRequestHandler,
+        AsyncStreamRequestHandler,
+    )
+    from portside.client import DatagramClient, StreamClient, connect
+    from portside.endpoints import Endpoint, EndpointError
+    from portside.handlers import (
+        BaseRequestHandler,
+        DatagramRequestHandler,
+        FramedRequestHandler,
+        StreamRequestHandler,
+    )
+    from portside.service.description import Service
+    from portside.service.running import Running, serve, start
+
+__all__ = [
+    "AsyncDatagramRequestHandler",
+    "AsyncFramedRequestHandler",
+    "AsyncRequestHandler",
+    "AsyncStreamRequestHandler",
+    "BaseRequestHandler",
+    "DatagramClient",
+    "DatagramRequestHandler",
+    "Endpoint",
+    "EndpointError",
+    "FramedRequestHandler",
+    "Running",
+    "Service",
+    "StreamClient",
+    "StreamRequestHandler",
+    "connect",
+    "framing",
+    "serve",
+    "socketserver",
+    "start",
+    "telemetry",
+]
+
+# Where the public names live: the imports above, as the interpreter sees them. A name is fetched when it is first asked
+# for (PEP 562), so that `portside --help` does not load asyncio.
+_HOMES = {
+    "AsyncDatagramRequestHandler": "portside.async_handlers",
+    "AsyncFramedRequestHandler": "portside.async_handlers",
+    "AsyncRequestHandler": "portside.async_handlers",
+    "AsyncStreamRequestHandler": "portside.async_handlers",
+    "BaseRequestHandler": "portside.handlers",
+    "DatagramClient": "portside.client",
+    "DatagramRequestHandler": "portside.handlers",
+    "Endpoint": "portside.endpoints",
+    "EndpointError": "portside.endpoints",
+    "FramedRequestHandler": "portside.handlers",
+    "Running": "portside.service.running",
+    "Service": "portside.service.description",
+    "StreamClient": "portside.client",
+    "StreamRequestHandler": "portside.handlers",
+    "connect": "portside.client",
+    "framing": "portside",
+    "serve": "portside.service.running",
+    "socketserver": "portside",
+    "start": "portside.service.running",
+    "telemetry": "portside",
+}
+
+
+def _fetch(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    if home == __name__:
+        value: object = importlib.import_module(f"{home}.{name}")
+    else:
+        value = getattr(importlib.import_module(home), name)
+    return globals().setdefault(name, value)
+
+
+if not TYPE_CHECKING:  # a type checker knows the names already, and would take this to mean that every name exists
+    __getattr__ = _fetch
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+_attach_logging()

@@ -1,0 +1,209 @@
+"""The handlers of the async engine: the same roles, with `async def handle(self)`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any
+
+from portside.frames import READ_SIZE
+from portside.framing import Codec, FrameTooLong, Lines
+from portside.handlers import Handler, send_datagram
+
+
+class AsyncRequestHandler(Handler):
+    """Handles one request in a coroutine: awaiting the object runs `setup()`, `handle()` and `finish()`.
+
+    Its arguments are `Handler`'s.
+    """
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._run().__await__()
+
+    async def setup(self) -> None:
+        """Awaited before `handle()`. May be overridden."""
+
+    async def handle(self) -> None:
+        """Do all the work of the request. To be overridden."""
+
+    async def finish(self) -> None:
+        """Awaited after `handle()`, unless `setup()` raised. May be overridden."""
+
+    def abandon(self) -> None:
+        """Called when `setup()` raised: give back what it had opened. May be extended."""
+
+    async def _run(self) -> None:
+        try:
+            await self.setup()
+        except BaseException:
+            self.abandon()
+            raise
+        try:
+            await self.handle()
+        finally:
+            await self.finish()
+
+
+class LimitedReader(asyncio.StreamReader):
+    """asyncio's reader, with the name for a line that is too long which all of Portside has.
+
+    Args:
+        limit: bytes of the longest line.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit)
+        self._longest = limit
+
+    async def readline(self) -> bytes:
+        """As asyncio's.
+
+        Raises:
+            FrameTooLong: a ValueError, as asyncio's: the client sent more than `limit` bytes without a line's end.
+        """
+        try:
+            return await super().readline()
+        except ValueError as error:
+            raise FrameTooLong(self._longest) from error
+
+
+class DeadlineReader(LimitedReader):
+    """The reader, with a deadline for each read.
+
+    Args:
+        limit: bytes of the longest line, as asyncio's.
+        timeout: seconds that one read may wait before it raises TimeoutError.
+    """
+
+    def __init__(self, *, limit: int, timeout: float) -> None:
+        super().__init__(limit=limit)
+        self._seconds = timeout
+
+    async def read(self, n: int = -1) -> bytes:
+        """As asyncio's, under the deadline."""
+        async with asyncio.timeout(self._seconds):
+            return await super().read(n)
+
+    async def readexactly(self, n: int) -> bytes:
+        """As asyncio's, under the deadline."""
+        async with asyncio.timeout(self._seconds):
+            return await super().readexactly(n)
+
+    async def readuntil(self, separator: Any = b"\n") -> bytes:
+        """As asyncio's, under the deadline; `readline` and iteration stand on it."""
+        async with asyncio.timeout(self._seconds):
+            return await super().readuntil(separator)
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """asyncio's protocol under `reader` and `writer`, which tells when the connection is about to be closed."""
+
+    def __init__(self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None]) -> None:
+        super().__init__(reader)
+        self._on_lost = on_lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost(exc)
+        super().connection_lost(exc)
+
+
+class AsyncStreamRequestHandler(AsyncRequestHandler):
+    """Handles a connection through `reader` and `writer`, asyncio's own.
+
+    Attributes:
+        timeout: seconds that one read may wait before it raises TimeoutError; None for ever.
+        limit: bytes of the longest line; asyncio's default of 64 KiB.
+    """
+
+    timeout: float | None = None
+    limit: int = 65_536
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def setup(self) -> None:
+        """Make `reader` and `writer`. May be extended."""
+        loop = asyncio.get_running_loop()
+        self.request.setblocking(False)
+        self.reader = self._reader()
+        protocol = _Protocol(self.reader, self._settle)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
+        self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
+
+    def abandon(self) -> None:
+        """Close the connection without sending anything more. May be extended."""
+        if hasattr(self, "writer"):
+            self.writer.transport.abort()
+
+    def _settle(self, error: Exception | None) -> None:
+        """The transport is about to close the socket: the server's record must ask it for its figures before."""
+        machine = getattr(self.server, "_portside", None)
+        record = machine and machine.connections.get(self.request)
+        if record:
+            record.settle(lost=isinstance(error, ConnectionError))
+
+    def _reader(self) -> asyncio.StreamReader:
+        """Without a timeout, without a deadline: its bookkeeping is half the price of a short line."""
+        if self.timeout is None:
+            return LimitedReader(limit=self.limit)
+        return DeadlineReader(limit=self.limit, timeout=self.timeout)
+
+    async def finish(self) -> None:
+        """Send what is left, and close. May be extended."""
+        self.writer.close()
+        with contextlib.suppress(OSError):  # the client left before it had read everything
+            await self.writer.wait_closed()
+
+
+class AsyncFramedRequestHandler(AsyncStreamRequestHandler):
+    """Handles a connection as frames: `async for frame in self.frames: await self.send(frame)`.
+
+    Attributes:
+        codec: how frames are written on the wire.
+        frames: yields each frame (bytes) that the client sends, and ends when the client has.
+    """
+
+    codec: Codec = Lines()
+
+    async def setup(self) -> None:
+        """Make `frames`, on top of `reader`. May be extended."""
+        await super().setup()
+        self.frames = self._read_frames()
+
+    async def send(self, *frames: bytes) -> None:
+        """Send frames, and wait while the client is slow to read.
+
+        Raises:
+            FrameTooLong, FrameCorrupt: a frame cannot be written in this codec; nothing was sent.
+            OSError: the client is gone.
+        """
+        self.writer.write(b"".join(map(self.codec.encode, frames)))
+        await self.writer.drain()
+
+    async def _read_frames(self) -> AsyncIterator[bytes]:
+        decoder = self.codec.decoder()
+        while data := await self.reader.read(READ_SIZE):
+            decoder.feed(data)
+            for frame in decoder:
+                yield frame
+        decoder.finish()
+
+
+class AsyncDatagramRequestHandler(AsyncRequestHandler):
+    """Handles a datagram: `packet` holds it, `reply()` answers.
+
+    Attributes:
+        packet: the datagram's bytes.
+        socket: the server's socket.
+    """
+
+    async def setup(self) -> None:
+        """Take the request apart. May be extended."""
+        self.packet, self.socket = self.request
+
+    def reply(self, data: bytes) -> None:
+        """Send one datagram to the client.
+
+        Raises:
+            ConnectionResetError: the client's socket is gone.
+            OSError: the system refuses; EMSGSIZE when `data` is longer than a datagram may be.
+        """
+        send_datagram(self.socket, data, self.client_address)

@@ -1,0 +1,239 @@
+"""The command line: what can be said, and what each command's help shows.
+
+Everything that can be told from the text alone is checked here, and is wrong use (exit code 2); what depends on the
+system or on other files is the commands' business.
+"""
+
+import argparse
+import math
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from portside.endpoints import Endpoint
+
+ENGINES = ("serial", "threads", "forks", "async")
+
+_COMMAND_EXAMPLES = """\
+examples:
+  portside serve shout:Shout tcp://127.0.0.1:9000
+  portside echo 7007 udp://127.0.0.1:7007
+  portside connect 9000
+  portside serve --help
+
+endpoints:
+  9000                     TCP on loopback          tcp://:9000         TCP on all interfaces
+  tcp://[::1]:9000         TCP over IPv6            udp://127.0.0.1:53  UDP
+  unix:/run/app.sock       a Unix stream socket     unixgram:@name      Unix datagrams, abstract name
+  fd:3                     an inherited socket
+"""
+
+_SERVE_EXAMPLES = """\
+examples:
+  portside serve shout:Shout 9000
+  portside serve shout:Shout tcp://:9000 "unix:/run/shout.sock?mode=660" --max-handlers 500
+  portside serve chat.server:Chat 9000 --engine async --drain 5 --verbose
+
+HANDLER is a handler class (or any callable of a request, its client's address and the server) of the module, which is
+looked for in the current directory first. Ctrl-C or SIGTERM ends it: handlers have --drain seconds to finish. A second
+one ends what is left at once.
+"""
+
+_CONNECT_EXAMPLES = """\
+examples:
+  portside connect 9000
+  portside connect tcp://mail.example.org:25 --crlf
+  echo hello | portside connect udp://127.0.0.1:7007 --wait 0.5
+
+On a connection, everything goes through as it is; the end of the input is told to the server, and the server's end
+ends the command. On a datagram endpoint each line is a datagram, and each answer a line.
+"""
+
+# Of the four diagnostic services: what each does, and where it is told.
+_DIAGNOSTICS = {
+    "echo": ("send back what arrives", "RFC 862"),
+    "time": ("tell the time, in words", "the daytime protocol, RFC 867"),
+    "discard": ("throw away what arrives", "RFC 863"),
+    "chargen": ("send printable characters", "RFC 864"),
+}
+
+_DIAGNOSTIC_EXAMPLES = """\
+examples:
+  portside {name} 9000
+  portside {name} tcp://:9000 udp://:9000 --quiet
+
+A datagram whose sender's port is a server's (below 1024, or the endpoint's own) is not answered, and echo and chargen
+never answer with more bytes than they got: forged senders cannot use this service against others.
+"""
+
+
+def parser() -> ArgumentParser:
+    """The parser of the whole command line; what it returns has a `run`, to be called with it."""
+    top = ArgumentParser(
+        prog="portside",
+        description="Network servers from one handler class.",
+        epilog=_COMMAND_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    _add_serve(commands)
+    for name in _DIAGNOSTICS:
+        _add_diagnostic(commands, name)
+    _add_connect(commands)
+    return top
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"portside {version('portside')}")
+        parser.exit()
+
+
+def _add_serve(commands: Any) -> None:
+    command = _command(commands, "serve", "serve a handler", _SERVE_EXAMPLES, _serve)
+    command.add_argument("handler", metavar="MODULE:HANDLER", type=_handler_name, help="what handles a request")
+    _add_endpoints(command)
+    command.add_argument(
+        "--engine", choices=ENGINES, default="threads", help="how handlers run side by side (default: %(default)s)"
+    )
+    _add_serving_options(command)
+
+
+def _add_diagnostic(commands: Any, name: str) -> None:
+    purpose, source = _DIAGNOSTICS[name]
+    examples = _DIAGNOSTIC_EXAMPLES.format(name=name)
+    command = _command(commands, name, f"{purpose} ({source})", examples, _diagnose)
+    _add_endpoints(command)
+    _add_serving_options(command)
+
+
+def _add_connect(commands: Any) -> None:
+    command = _command(
+        commands, "connect", "talk to a server from a terminal or in a pipe", _CONNECT_EXAMPLES, _connect
+    )
+    command.add_argument("endpoint", metavar="ENDPOINT", type=_remote, help="where the server is")
+    command.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_some_seconds,
+        help="give up when nothing happens for so long (default: never)",
+    )
+    command.add_argument("--crlf", action="store_true", help="end lines that are sent with CRLF")
+    command.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=1.0,
+        help="datagrams: how long to wait for answers after the input's end (default: %(default)g)",
+    )
+
+
+def _command(commands: Any, name: str, purpose: str, examples: str, run: Callable[[Namespace], None]) -> ArgumentParser:
+    command: ArgumentParser = commands.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_endpoints(command: ArgumentParser) -> None:
+    command.add_argument(
+        "endpoints", metavar="ENDPOINT", nargs="+", type=_endpoint, help="where to listen: see `portside --help`"
+    )
+
+
+def _add_serving_options(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--max-handlers",
+        metavar="N",
+        type=_count,
+        help="handlers at once, at each endpoint; further clients wait (default: 10000 threads or tasks, 40 processes)",
+    )
+    command.add_argument(
+        "--drain",
+        metavar="SECONDS",
+        type=_seconds,
+        default=30.0,
+        help="time for handlers to finish at the end (default: %(default)g)",
+    )
+    loudness = command.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="tell of nothing but errors")
+
+
+# What the commands do
+
+
+def _serve(options: Namespace) -> None:
+    from portside.cli.serving import serve
+
+    serve(options)
+
+
+def _diagnose(options: Namespace) -> None:
+    from portside.cli.serving import diagnose
+
+    diagnose(options)
+
+
+def _connect(options: Namespace) -> None:
+    from portside.cli.conversation import connect
+
+    connect(options)
+
+
+# Types of arguments
+
+
+def _endpoint(text: str) -> "Endpoint":
+    from portside.endpoints import Endpoint, EndpointError
+
+    try:
+        return Endpoint.parse(text)
+    except EndpointError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def _remote(text: str) -> "Endpoint":
+    endpoint = _endpoint(text)
+    if endpoint.scheme == "fd":
+        raise ArgumentTypeError(f"{endpoint} is a socket already: name a server's endpoint, as in tcp://127.0.0.1:9000")
+    return endpoint
+
+
+def _handler_name(text: str) -> Sequence[str]:
+    module, colon, name = text.partition(":")
+    if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
+        raise ArgumentTypeError(f"{text!r} is no handler: write a module, a colon and a name in it, as in shout:Shout")
+    return module, name
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a whole number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds, 0 or more")
+    return seconds
+
+
+def _some_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds above 0")
+    return seconds

@@ -1,0 +1,228 @@
+"""What is open: one record for each accepted connection of a server, for its drain and its telemetry.
+
+A record holds its socket weakly: a program that overrides every closing hook and never calls ours leaks nothing here.
+What the kernel knows of a connection (bytes, when the client last sent) is asked of the kernel, and only when somebody
+wants to know: no read or write of a handler's pays for it.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import struct
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from portside.addresses import plain_address
+from portside.telemetry import CloseReason, ConnectionClosed
+
+# struct tcp_info of linux/tcp.h, as far as it is of use here: the state (__u8 at byte 0), tcpi_last_data_recv (__u32 of
+# milliseconds at 52), and the __u64 tcpi_bytes_received (at 128), tcpi_bytes_sent (200) and
+# tcpi_bytes_retrans (208), and the __u32 tcpi_notsent_bytes (144).
+_TCP_INFO = struct.Struct("=B51xI72xQ8xI52xQQ")  # 216 bytes: Linux 4.19 and later
+
+# The states after the client's FIN, which the kernel counts as a byte received: FIN's sequence number.
+_AFTER_FIN = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING of net/tcp_states.h
+
+# The state after both ends' FIN, and after a reset, which is no byte.
+_CLOSE = 7
+
+
+# What is known of a connection that was closed before anybody asked: bytes both ways, hung up, has a deadline.
+_UNKNOWN: tuple[tuple[int | None, int | None], bool, bool] = ((None, None), False, False)
+
+
+class Connection:
+    """One accepted connection.
+
+    Attributes:
+        client_address: as `get_request` gave it.
+        reason: why it will have ended, as far as is known now.
+        error: the exception behind the reason.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_descriptor",
+        "_last",
+        "_request",
+        "client_address",
+        "error",
+        "opened",
+        "reason",
+        "woken",
+    )
+
+    def __init__(self, request: Any, client_address: object, gone: Callable[[object], object] | None = None) -> None:
+        self._request = weakref.ref(request, gone)
+        self._descriptor = _descriptor(request)
+        self.client_address = client_address
+        self.opened = time.monotonic()
+        self.reason = CloseReason.DONE
+        self.error: BaseException | None = None
+        self.woken = False
+        self._last = _UNKNOWN
+
+    def blame(self, reason: CloseReason, error: BaseException | None = None) -> None:
+        """Note why the connection ends; the first reason stays."""
+        if self.reason is CloseReason.DONE:
+            self.reason, self.error = reason, error
+
+    def bytes_both_ways(self) -> tuple[int | None, int | None]:
+        """Payload bytes received and sent so far; None where the kernel does not tell."""
+        info = self._tcp_info()
+        if info is None:
+            return self._last[0]
+        state, _, received, unsent, sent, sent_again = info
+        ended = state in _AFTER_FIN or (state == _CLOSE and self.reason is not CloseReason.CLIENT_LEFT)
+        return received - ended, sent - sent_again + unsent
+
+    def summary(self, server: object) -> ConnectionClosed:
+        """The event that tells of the connection's end, as of now."""
+        received, sent = self.bytes_both_ways()
+        return ConnectionClosed(
+            server=server,
+            client_address=self.client_address,
+            bytes_in=received,
+            bytes_out=sent,
+            seconds=time.monotonic() - self.opened,
+            reason=self.reason,
+            error=self.error,
+        )
+
+    def settle(self, *, lost: bool) -> None:
+        """Ask the kernel for the last time: the connection is about to be closed, by other hands than the server's.
+
+        Args:
+            lost: it is known already that the client reset it.
+        """
+        self._last = (self.bytes_both_ways(), lost or self.hung_up(), self.has_deadline())
+
+    def is_quiet(self, seconds: float) -> bool:
+        """True when the client has sent nothing for `seconds`, or its socket does not tell."""
+        info = self._tcp_info()
+        return info is None or info[1] >= seconds * 1000
+
+    def hung_up(self) -> bool:
+        """True when the connection is over in both directions: the client reset it, or it was cut."""
+        if not self._is_open():
+            return self._last[1]
+        poller = select.poll()
+        poller.register(self._descriptor, 0)  # POLLHUP and POLLERR are reported unasked
+        return bool(poller.poll(0))
+
+    def has_deadline(self) -> bool:
+        """True when reads and writes have a deadline: `settimeout`, a handler's `timeout`, or an event loop's."""
+        return not os.get_blocking(self._descriptor) if self._is_open() else self._last[2]
+
+    def end_input(self) -> None:
+        """Let the handler read what has arrived, and then the end of the stream; it can still answer."""
+        self.woken = True
+        self._shut(socket.SHUT_RD)
+
+    def cut(self) -> None:
+        """End both directions: whatever the handler waits for on this connection, it waits no longer."""
+        self.blame(CloseReason.CUT)
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        borrowed = self._borrow()
+        if borrowed is None:
+            return
+        try:
+            borrowed.shutdown(how)
+        except OSError:
+            pass  # the client left first
+        finally:
+            borrowed.detach()
+
+    def _tcp_info(self) -> tuple[int, int, int, int, int, int] | None:
+        borrowed = self._borrow()
+        if borrowed is None:
+            return None
+        try:
+            info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        except (AttributeError, OSError):
+            return None  # no TCP, or no such option on this system
+        finally:
+            borrowed.detach()
+        return _TCP_INFO.unpack(info) if len(info) == _TCP_INFO.size else None
+
+    def _borrow(self) -> socket.socket | None:
+        """A plain socket over the connection's descriptor, to be detached again; None when that is closed.
+
+        A handler may have wrapped the socket it was given (TLS in `setup()` detaches it and goes on with the same
+        descriptor), so the descriptor is what counts, as long as it still leads to the same client.
+        """
+        try:
+            return socket.socket(fileno=self._descriptor) if self._is_open() else None
+        except OSError:
+            return None
+
+    def _is_open(self) -> bool:
+        """True while the descriptor is this connection's; asks the system only where a program has detached it."""
+        request = self._request()
+        if request is None or self._descriptor < 0:
+            return False
+        return _descriptor(request) == self._descriptor or self._is_elsewhere()
+
+    def _is_elsewhere(self) -> bool:
+        """True when another object has taken the connection over, its descriptor with it."""
+        try:
+            borrowed = socket.socket(fileno=self._descriptor)
+        except OSError:
+            return False
+        try:
+            return bool(plain_address(borrowed.getpeername()) == plain_address(self.client_address) != "")
+        except OSError:
+            return False
+        finally:
+            borrowed.detach()
+
+
+class Connections:
+    """The open connections of one server."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, request: Any, client_address: object) -> None:
+        """Note a connection that was just accepted."""
+        key = id(request)
+        with contextlib.suppress(TypeError):  # what a program's get_request made up need not be a socket
+            self._open[key] = Connection(request, client_address, lambda _: self._open.pop(key, None))
+
+    def move(self, request: object, heir: Any) -> None:
+        """Let the record of `request` follow `heir`, a duplicate of its descriptor, from now on."""
+        record = self.pop(request)
+        if record is not None:
+            self.add(heir, record.client_address)
+
+    def clear(self) -> None:
+        """Forget every record without closing anything: what a forked child does with its parent's."""
+        self._open.clear()
+
+    def get(self, request: object) -> Connection | None:
+        """The record of `request`, if it is open."""
+        return self._open.get(id(request))
+
+    def pop(self, request: object) -> Connection | None:
+        """Take the record of `request` out; None when it is out already."""
+        return self._open.pop(id(request), None)
+
+    def all(self) -> list[Connection]:
+        """Every record, as of now."""
+        return list(self._open.values())
+
+
+def _descriptor(request: Any) -> int:
+    """The descriptor of a socket-like object; -1 for one that has none, or none any more."""
+    try:
+        return int(request.fileno())
+    except (AttributeError, OSError, ValueError):
+        return -1

@@ -1,0 +1,428 @@
+"""The machine behind a server: its loop, its records, its end.
+
+A server object is its hooks, which programs override and extend with names of their own; everything else is in here,
+behind one attribute (`server._portside`), where no subclass can collide with it. The dispatcher calls the hooks in the
+order that the standard library's `socketserver` laid down; where handlers run is the engine's business, and what a
+request is made of the transport's.
+"""
+
+import contextlib
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from portside.acceptor import Acceptor
+from portside.addresses import address_text
+from portside.blame import close_reason
+from portside.connections import Connections
+from portside.drain import GRACE, TICK, Drain
+from portside.lifecycle import Lifecycle, Run, awaitable
+from portside.ownership import is_ours
+from portside.policy.accepting import AcceptAction, accept_action
+from portside.telemetry import (
+    AcceptPaused,
+    AcceptResumed,
+    ConnectionClosed,
+    ConnectionRefused,
+    DrainFinished,
+    DrainStarted,
+    RefusalReason,
+    ServerStarted,
+    ServerStopped,
+    emit,
+)
+
+# Clients accepted in a row before the loop looks at anything else (a stop, ended children, service_actions): enough to
+# spread the cost of a wait over a burst, few enough that the batch stays below a millisecond.
+ACCEPT_BATCH = 16
+
+
+# Seconds that a drain lasts where nobody says otherwise: gunicorn's graceful_timeout and Kubernetes'
+# terminationGracePeriodSeconds.
+DRAIN_SECONDS = 30.0
+
+
+class Engine:
+    """Where handlers run, as the dispatcher sees it. This one is the serial engine: in the loop's own thread.
+
+    Args:
+        server: the server object; engines call its hooks.
+        dispatcher: the server's dispatcher.
+    """
+
+    def __init__(self, server: Any, dispatcher: "Dispatcher") -> None:
+        self.server = server
+        self.dispatcher = dispatcher
+
+    def loop(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
+        """Take turns until the run should end."""
+        while not run.stopping:
+            self.dispatcher.turn(run, acceptor, timeout)
+
+    def has_room(self) -> bool:
+        """True when another request may be accepted; one that says no wakes the dispatcher's lifecycle later."""
+        return True
+
+    def running(self) -> int:
+        """How many handlers run beside the loop, the calling one not counted."""
+        return 0
+
+    def is_handler(self) -> bool:
+        """True when the caller is a handler that runs beside the loop."""
+        return False
+
+    def kill(self) -> None:
+        """End by force what can be ended by force; waits for nothing."""
+
+    def reap(self) -> None:
+        """Wait for what was killed."""
+
+    def extras(self) -> tuple[Any, ...]:
+        """Further descriptors that should end a wait of the loop."""
+        return ()
+
+    def tend(self) -> None:
+        """Called in every turn of the loop, whether or not the program's `service_actions` does what ours does."""
+
+    def interval(self) -> float | None:
+        """Seconds after which the loop must look again by itself; None when everything wakes it."""
+        return None
+
+
+class Transport:
+    """What a request is made of, as the dispatcher sees it. This one knows nothing of it.
+
+    Attributes:
+        batch: how many requests may be taken in a row; 1 where `get_request` may wait when nobody is there.
+    """
+
+    def __init__(self, server: Any, connections: Connections) -> None:
+        self.server = server
+        self.connections = connections
+        self.batch = 1
+
+    def prepare(self) -> None:
+        """Before a loop: make sure that `get_request` does not wait when another loop was faster, and set `batch`."""
+
+    def opened(self, request: Any, client_address: Any) -> None:
+        """A request was accepted."""
+
+    def closed(self, request: Any) -> None:
+        """A request is about to be closed; called any number of times."""
+
+    def stop_listening(self) -> None:
+        """Before a drain: let no further client wait."""
+
+    def become_child(self) -> None:
+        """In a forked child: let go of what is the parent's."""
+
+
+class Dispatcher:
+    """Accepts requests for one server and sees each to its end.
+
+    Args:
+        server: the server object, whose hooks are called.
+        engine: makes the engine.
+        transport: makes the transport.
+    """
+
+    def __init__(self, server: Any, engine: type[Engine], transport: type[Transport]) -> None:
+        self._server = server
+        self._drains: weakref.WeakSet[Drain] = weakref.WeakSet()
+        self._parked: list[tuple[Run, Acceptor]] = []
+        self._inline = 0  # handlers that run in a loop's own thread
+        self.lifecycle = Lifecycle()
+        self.connections = Connections()
+        self.engine = engine(server, self)
+        self.transport = transport(server, self.connections)
+
+    # -- the loop --
+
+    def serve(self, poll_interval: float) -> None:
+        """One run, from the first turn to the end of its drain."""
+        run = self.lifecycle.begin()
+        try:
+            emit(ServerStarted(server=self._server, address=self._server.server_address))
+            if not run.stopping:  # or the server may be closed already
+                self._loop(run, self._timeout(poll_interval))
+            self.leave(run)
+            if run.drain is not None:
+                self.drain(run.drain)
+        finally:
+            self.lifecycle.end(run)
+            emit(ServerStopped(server=self._server, address=self._server.server_address))
+
+    def _loop(self, run: Run, timeout: float | None) -> None:
+        if self._server.fileno() < 0:
+            raise ValueError(f"the server at {address_text(self._server.server_address)} is closed: make a new one")
+        self.transport.prepare()
+        with Acceptor(self._server, run, self.engine.extras()) as acceptor, run.waker.rung_by_signals():
+            self.engine.loop(run, acceptor, timeout)
+
+    def leave(self, run: Run) -> None:
+        """The loop is over. Where a drain follows, new clients are refused at once instead of waiting for its end."""
+        if run.drain is not None:
+            self.transport.stop_listening()
+        run.leave()
+
+    def turn(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
+        """Sleep until something happens, and see to it."""
+        at_the_door = acceptor.wait(self._sooner(timeout), accepting=self.engine.has_room())
+        if run.stopping:
+            return
+        if at_the_door:
+            self._accept_batch(run, acceptor)
+        self.engine.tend()
+        self._server.service_actions()
+
+    def handle_one(self, timeout: float | None) -> None:
+        """Accept and dispatch one request, or call `handle_timeout` after `timeout` seconds without any."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._single_run() as (run, acceptor):
+            while not run.stopping:
+                remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if acceptor.wait(self._sooner(remaining), accepting=self.engine.has_room()):
+                    self.accept_one(run, acceptor)
+                    return
+                if deadline is not None and time.monotonic() >= deadline:
+                    self._server.handle_timeout()
+                    return
+
+    def handle_one_noblock(self) -> None:
+        """Accept and dispatch one request that is there."""
+        with self._single_run() as (run, acceptor):
+            self.accept_one(run, acceptor)
+
+    @contextlib.contextmanager
+    def _single_run(self) -> Iterator[tuple[Run, Acceptor]]:
+        """A run for one request. It is kept for the next: a program may handle all of its requests one by one."""
+        run, acceptor = self._unpark() or self._new_single()
+        self.lifecycle.resume(run)
+        try:
+            yield run, acceptor
+        finally:
+            if self.lifecycle.park(run):
+                self._parked.append((run, acceptor))
+            else:
+                acceptor.close()
+
+    def _new_single(self) -> tuple[Run, Acceptor]:
+        run = Run()
+        return run, Acceptor(self._server, run, self.engine.extras())
+
+    def _unpark(self) -> tuple[Run, Acceptor] | None:
+        while self._parked:
+            run, acceptor = self._parked.pop()
+            if run.process == os.getpid():
+                return run, acceptor
+            _close(run, acceptor)  # the parent's, which it goes on using
+        return None
+
+    def close(self) -> None:
+        """Give back what is kept between single requests."""
+        while self._parked:
+            _close(*self._parked.pop())
+
+    def _timeout(self, poll_interval: float) -> float | None:
+        """How long the loop may sleep: without end, unless the program wants its `service_actions` called."""
+        return None if is_ours(self._server.service_actions) else poll_interval
+
+    def _sooner(self, timeout: float | None) -> float | None:
+        limits = [each for each in (timeout, self.engine.interval()) if each is not None]
+        return min(limits, default=None)
+
+    # -- accepting --
+
+    def _accept_batch(self, run: Run, acceptor: Acceptor) -> None:
+        for _ in range(self.transport.batch):
+            if not self.accept_one(run, acceptor) or run.stopping or not self.engine.has_room():
+                return
+
+    def accept_one(self, run: Run, acceptor: Acceptor) -> bool:
+        """Accept and dispatch one request; False when there is no point in trying another now."""
+        try:
+            request, client_address = self._server.get_request()
+        except OSError as error:
+            return self._accept_failed(run, acceptor, error)
+        if acceptor.failing:
+            acceptor.succeeded()
+            emit(AcceptResumed(server=self._server))
+        self.transport.opened(request, client_address)
+        self._dispatch(request, client_address)
+        return True
+
+    def _dispatch(self, request: Any, client_address: Any) -> None:
+        server = self._server
+        try:
+            if server.verify_request(request, client_address):
+                server.process_request(request, client_address)
+                return
+        except Exception as error:
+            self.failed(request, client_address, error)
+        except BaseException as error:
+            self._let_go(request, error)
+            raise
+        else:
+            emit(ConnectionRefused(server=server, client_address=client_address, reason=RefusalReason.VERIFY_REQUEST))
+        server.shutdown_request(request)
+
+    def _let_go(self, request: Any, error: BaseException) -> None:
+        """The loop is interrupted (Ctrl-C) in the middle of a dispatch: a handler may have the request already."""
+        self._blame(request, error)
+        record = self.connections.get(request)
+        if record is not None:
+            record.cut()
+        self._server.shutdown_request(request)
+
+    def _accept_failed(self, run: Run, acceptor: Acceptor, error: OSError) -> bool:
+        match accept_action(error):
+            case AcceptAction.RETRY:
+                return not isinstance(error, BlockingIOError)
+            case AcceptAction.RAISE:
+                raise error
+            case AcceptAction.STOP:
+                run.stop()
+                return False
+            case AcceptAction.SHED:
+                self._shed(acceptor)
+        self._pause(acceptor, error)
+        return False
+
+    def _shed(self, acceptor: Acceptor) -> None:
+        """Turn away, with the spare descriptor, the clients for which there is none."""
+        with contextlib.suppress(OSError):  # nobody is left at the door, or the spare is not enough either
+            for _ in range(self.transport.batch):
+                if not acceptor.spare.lend(self._refuse_one):
+                    return
+
+    def _refuse_one(self) -> None:
+        server = self._server
+        request, client_address = server.get_request()
+        emit(ConnectionRefused(server=server, client_address=client_address, reason=RefusalReason.DESCRIPTORS))
+        server.shutdown_request(request)
+
+    def _pause(self, acceptor: Acceptor, error: OSError) -> None:
+        first = not acceptor.failing
+        seconds = acceptor.failed()
+        if first:  # one event a shortage, however long it lasts
+            emit(AcceptPaused(server=self._server, error=error, seconds=seconds))
+
+    # -- requests --
+
+    def conclude(self, request: Any, client_address: Any) -> None:
+        """Finish a request wherever the engine has brought it, and close it whatever happens."""
+        try:
+            self._server.finish_request(request, client_address)
+        except Exception as error:
+            self.failed(request, client_address, error)
+        except BaseException as error:
+            self._blame(request, error)
+            raise
+        finally:
+            self._server.shutdown_request(request)
+
+    def failed(self, request: Any, client_address: Any, error: BaseException) -> None:
+        """A handler, or a hook before it, raised `error`: note why, and let `handle_error` tell."""
+        self._blame(request, error)
+        self._server.handle_error(request, client_address)
+
+    def _blame(self, request: Any, error: BaseException) -> None:
+        record = self.connections.get(request)
+        if record is not None:
+            record.blame(close_reason(error, record), error)
+
+    def conclude_inline(self, request: Any, client_address: Any) -> None:
+        """Finish a request in the loop's own thread; what the handler raises is the loop's to see to."""
+        self._inline += 1
+        try:
+            self._server.finish_request(request, client_address)
+        finally:
+            self._inline -= 1
+        self._server.shutdown_request(request)
+
+    def become_child(self) -> None:
+        """In a forked child: keep what concerns its one request, and let go of what is the parent's."""
+        self.lifecycle.after_fork()
+        self.transport.become_child()
+        ConnectionClosed.subscribers = ()  # the parent tells of the connection, once the child has ended
+
+    # -- the end --
+
+    def stop(self, drain: float | None, *, seconds: float, own: bool = False) -> None:
+        """Ask every loop to end and wait for it, at most `seconds` and the grace of a drain.
+
+        Args:
+            drain: seconds for handlers, which are then waited for too; None leaves them alone.
+            seconds: how long to wait.
+            own: leave the loops of the process that forked this one alone.
+        """
+        runs = awaitable(self.lifecycle.stop(drain, own=own))
+        self._await(runs, drained=drain is not None and not self.engine.is_handler(), seconds=seconds)
+
+    def await_drained(self, seconds: float) -> None:
+        """Wait until every loop has ended, its drain included."""
+        self._await(awaitable(self.lifecycle.running()), drained=True, seconds=seconds)
+
+    @property
+    def owns_loop(self) -> bool:
+        """False for a server whose loop is the standard library's: it accepts whether there is room or not."""
+        return hasattr(self._server, "_portside_transport")
+
+    @property
+    def patience(self) -> float:
+        """Seconds that handlers get where nobody says otherwise: the server's `drain_timeout`."""
+        return float(getattr(self._server, "drain_timeout", DRAIN_SECONDS))
+
+    def drain(self, seconds: float) -> None:
+        """Let the handlers that run beside the loop finish; cut what is left after `seconds`."""
+        running = self.engine.running()
+        if not running:
+            return
+        emit(DrainStarted(server=self._server, running=running, seconds=seconds))
+        drain = self.new_drain(self.engine.running, seconds)
+        drain.run()
+        self.engine.kill()
+        self.engine.reap()
+        emit(DrainFinished(server=self._server, cut=drain.cut, abandoned=self.engine.running()))
+
+    def new_drain(self, running: Callable[[], int], seconds: float) -> Drain:
+        """A drain of this server's connections, which `force` can cut short."""
+        drain = Drain(self.connections, running, seconds)
+        self._drains.add(drain)
+        return drain
+
+    def force(self) -> None:
+        """Cut every connection, kill what can be killed, and let no drain wait any longer; waits for nothing."""
+        for drain in list(self._drains):
+            drain.hurry()
+        for connection in self.connections.all():
+            connection.cut()
+        self.engine.kill()
+
+    def _await(self, runs: list[Run], *, drained: bool, seconds: float) -> None:
+        if all(run.wait(TICK, drained=drained) for run in runs):
+            return
+        deadline = time.monotonic() + seconds + GRACE
+        if self._inline:  # a loop is held up by a handler of its own: drain it from here
+            self.new_drain(lambda: sum(not run.wait(0, drained=False) for run in runs), seconds).run()
+        for run in runs:
+            run.wait(max(0.0, deadline - time.monotonic()), drained=drained)
+
+
+def _close(run: Run, acceptor: Acceptor) -> None:
+    acceptor.close()
+    run.end()
+
+
+def machine(server: Any) -> Dispatcher:
+    """The dispatcher of a server.
+
+    It is made here for a server whose base is not ours: a mix-in of ours before the standard library's `HTTPServer`
+    bounds and reuses its threads, although the loop is that library's.
+    """
+    found: Dispatcher | None = vars(server).get("_portside")
+    if found is None:
+        found = server._portside = Dispatcher(server, server._portside_engine, Transport)
+    return found

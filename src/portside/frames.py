@@ -1,0 +1,37 @@
+"""Frames from a blocking source: a codec's decoder, fed when it runs dry."""
+
+from collections.abc import Callable
+from typing import Self
+
+from portside.framing import Codec
+
+# Bytes asked for at a time: what one read of a socket rarely exceeds, and a page multiple.
+READ_SIZE = 65_536
+
+
+class FrameReader:
+    """Iterates over the frames that `read` yields the bytes of.
+
+    Args:
+        codec: how the frames are written.
+        read: called with a number of bytes; returns some of them, or b"" at the end of the stream.
+
+    Raises:
+        FrameTooLong, FrameCorrupt: out of the iteration, when the stream breaks the codec's rules or ends in a frame.
+    """
+
+    def __init__(self, codec: Codec, read: Callable[[int], bytes]) -> None:
+        self._decoder = codec.decoder()
+        self._read = read
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        while (frame := self._decoder.next_frame()) is None:
+            data = self._read(READ_SIZE)
+            if not data:
+                self._decoder.finish()
+                raise StopIteration
+            self._decoder.feed(data)
+        return frame

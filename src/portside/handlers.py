@@ -1,0 +1,193 @@
+"""The handlers: what a user derives from and fills with `handle()`."""
+
+import contextlib
+import errno
+import socket
+import sys
+from collections.abc import Iterator
+from io import BufferedIOBase, BytesIO
+from typing import Any
+
+from portside.frames import FrameReader
+from portside.framing import Codec, Lines
+
+
+class Handler:
+    """What every handler is told, and keeps as attributes.
+
+    Args:
+        request: the connection's socket; for datagrams `(data, socket)`.
+        client_address: who asks.
+        server: the server object.
+        handler_args: the server's `handler_args`, each of which becomes an attribute.
+    """
+
+    def __init__(self, request: Any, client_address: Any, server: Any, **handler_args: Any) -> None:
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        vars(self).update(handler_args)
+
+
+class BaseRequestHandler(Handler):
+    """Handles one request: the constructor calls `setup()`, `handle()` and, whatever happened, `finish()`.
+
+    Its arguments are `Handler`'s.
+    """
+
+    def __init__(self, request: Any, client_address: Any, server: Any, **handler_args: Any) -> None:
+        super().__init__(request, client_address, server, **handler_args)
+        self.setup()
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    def setup(self) -> None:
+        """Called before `handle()`. May be overridden."""
+
+    def handle(self) -> None:
+        """Do all the work of the request. To be overridden."""
+
+    def finish(self) -> None:
+        """Called after `handle()`, unless `setup()` raised. May be overridden."""
+
+
+class StreamRequestHandler(BaseRequestHandler):
+    """Handles a connection through two file objects: `rfile` to read from, `wfile` to write to.
+
+    Attributes:
+        rbufsize: bytes of `rfile`'s buffer; -1 is the system's default, 0 none.
+        wbufsize: bytes of `wfile`'s buffer; 0 sends each write at once.
+        timeout: seconds that one read or write may wait before it raises TimeoutError; None for ever.
+        disable_nagle_algorithm: send small packets at once (TCP_NODELAY); without effect on Unix sockets.
+        connection: the socket, the same as `request`.
+    """
+
+    rbufsize: int = -1
+    wbufsize: int = 0
+    timeout: float | None = None
+    disable_nagle_algorithm: bool = False
+
+    def setup(self) -> None:
+        """Make `rfile` and `wfile`. May be extended."""
+        self.connection = self.request
+        if self.timeout is not None:
+            self.connection.settimeout(self.timeout)
+        if self.disable_nagle_algorithm and getattr(self.connection, "family", None) in _INET:
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.rfile = self.connection.makefile("rb", self.rbufsize)
+        if self.wbufsize == 0:
+            self.wfile = SocketWriter(self.connection)
+        else:
+            self.wfile = self.connection.makefile("wb", self.wbufsize)
+
+    def finish(self) -> None:
+        """Flush what is left, and close both files. May be extended."""
+        if not self.wfile.closed:
+            with contextlib.suppress(OSError):  # the client left before it had read everything
+                self.wfile.flush()
+        with contextlib.suppress(OSError):  # closing flushes once more
+            self.wfile.close()
+        self.rfile.close()
+
+
+_INET = (None, socket.AF_INET, socket.AF_INET6)
+
+
+class SocketWriter(BufferedIOBase):
+    """A `wfile` without a buffer: each write is sent, whole, before it returns.
+
+    Args:
+        sock: a connected socket; it stays the caller's.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def write(self, b: Any) -> int:
+        """Send all of `b` (bytes-like); returns its length in bytes.
+
+        Raises:
+            OSError: the client is gone, or TimeoutError: it did not read in time.
+        """
+        self._sock.sendall(b)
+        with memoryview(b) as view:
+            return view.nbytes
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
+
+
+class DatagramRequestHandler(BaseRequestHandler):
+    """Handles a datagram: `rfile` holds it, and what was written to `wfile` is the answer.
+
+    Attributes:
+        packet: the datagram's bytes.
+        socket: the server's socket.
+    """
+
+    def setup(self) -> None:
+        """Make `rfile` and `wfile`. May be extended."""
+        self.packet, self.socket = self.request
+        self.rfile = BytesIO(self.packet)
+        self.wfile = BytesIO()
+
+    def finish(self) -> None:
+        """Send the answer. May be extended.
+
+        Raises:
+            ConnectionResetError: the client's socket is gone, and `handle()` raised nothing that is to be told instead.
+            OSError: the answer cannot be sent; EMSGSIZE when it is longer than a datagram may be.
+        """
+        if not self.client_address:  # a Unix client that is bound to nothing cannot be answered
+            return
+        unheard = contextlib.nullcontext() if sys.exception() is None else contextlib.suppress(ConnectionResetError)
+        with unheard:
+            send_datagram(self.socket, self.wfile.getvalue(), self.client_address)
+
+
+def send_datagram(sock: socket.socket, data: bytes, address: Any) -> None:
+    """Send one datagram.
+
+    Raises:
+        ConnectionResetError: the receiver's socket is gone.
+        OSError: the system refuses; EMSGSIZE when `data` is longer than a datagram may be.
+    """
+    try:
+        sock.sendto(data, address)
+    except (ConnectionRefusedError, FileNotFoundError) as error:  # a Unix socket that nobody holds any more
+        raise ConnectionResetError(errno.ECONNRESET, "the client's socket is gone") from error
+
+
+class FramedRequestHandler(StreamRequestHandler):
+    """Handles a connection as frames: `for frame in self.frames: self.send(frame)`.
+
+    Attributes:
+        codec: how frames are written on the wire; lines of at most 64 KiB unless a subclass says otherwise.
+        frames: yields each frame (bytes) that the client sends, and ends when the client has.
+
+    A client that breaks the framing raises `FrameTooLong` or `FrameCorrupt` out of the loop; left uncaught, that closes
+    the connection and is told as `CloseReason.BAD_INPUT`.
+    """
+
+    codec: Codec = Lines()
+
+    def setup(self) -> None:
+        """Make `frames`, on top of `rfile`. May be extended."""
+        super().setup()
+        self.frames: Iterator[bytes] = FrameReader(self.codec, self.rfile.read1)
+
+    def send(self, *frames: bytes) -> None:
+        """Send frames, all of them in one write.
+
+        Raises:
+            FrameTooLong, FrameCorrupt: a frame cannot be written in this codec; nothing was sent.
+            OSError: as `wfile.write`.
+        """
+        self.wfile.write(b"".join(map(self.codec.encode, frames)))

@@ -1,0 +1,103 @@
+"""What is to be served, and how: checked in full before anything binds."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHandler, AsyncStreamRequestHandler
+from portside.dispatcher import DRAIN_SECONDS
+from portside.endpoints import Endpoint
+from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+
+EngineName = Literal["serial", "threads", "forks", "async"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One handler at one or more endpoints.
+
+    Attributes:
+        handler: what handles a request: a handler class, or any callable of its three arguments.
+        endpoints: where; at least one.
+        engine: how handlers run side by side.
+        max_handlers: handlers at once, at each endpoint; further clients wait in the system's queue. None is the
+            engine's default: 10,000 threads or tasks, 40 child processes. Without effect on the serial engine.
+        drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
+        handler_args: keyword arguments for the handler.
+
+    Raises:
+        ValueError: an option has a value that it cannot have.
+        TypeError: the handler does not fit the engine or an endpoint.
+    """
+
+    handler: Callable[..., Any]
+    endpoints: tuple[Endpoint, ...]
+    engine: EngineName = "threads"
+    max_handlers: int | None = None
+    drain: float = DRAIN_SECONDS
+    handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        _check_endpoints(self.endpoints)
+        _check_engine(self.engine)
+        _check_numbers(self.max_handlers, self.drain)
+        _check_arguments(self.handler_args)
+        _check_handler(self.handler, self.engine, self.endpoints)
+
+
+def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:
+    if not endpoints:
+        raise ValueError("no endpoint was given: name at least one, such as 'tcp://127.0.0.1:9000'")
+
+
+def _check_engine(engine: str) -> None:
+    if engine == "green":
+        raise ValueError("engine='green' needs the compiled core, which this version does not have: choose 'threads'")
+    if engine not in get_args(EngineName):
+        raise ValueError(f"engine={engine!r} is none of {', '.join(map(repr, get_args(EngineName)))}")
+
+
+def _check_numbers(max_handlers: object, drain: object) -> None:
+    if max_handlers is not None and not (isinstance(max_handlers, int) and max_handlers >= 1):
+        raise ValueError(f"max_handlers={max_handlers!r} must be a whole number from 1 on, or None for the default")
+    if not (isinstance(drain, int | float) and 0 <= drain < math.inf):
+        raise ValueError(f"drain={drain!r} must be a number of seconds, 0 or more")
+
+
+def _check_arguments(handler_args: object) -> None:
+    if not isinstance(handler_args, Mapping):
+        raise TypeError(f"handler_args={handler_args!r} must be a mapping of names to values")
+
+
+def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:
+    if not callable(handler):
+        raise TypeError(f"the handler {handler!r} cannot be called: give a handler class or a function")
+    _check_coroutine(handler, engine)
+    for endpoint in endpoints:
+        wrong = _FOR_DATAGRAMS if endpoint.is_stream else _FOR_STREAMS
+        if _is_class(handler, wrong):
+            kind = "connections" if endpoint.is_stream else "datagrams"
+            name = getattr(handler, "__name__", "")
+            raise TypeError(f"{name} cannot serve {endpoint}, whose requests are {kind}: derive it otherwise")
+
+
+_FOR_STREAMS = (StreamRequestHandler, AsyncStreamRequestHandler)
+_FOR_DATAGRAMS = (DatagramRequestHandler, AsyncDatagramRequestHandler)
+
+
+def _check_coroutine(handler: Callable[..., Any], engine: str) -> None:
+    name = getattr(handler, "__name__", repr(handler))
+    if engine == "async":
+        if _is_class(handler, (BaseRequestHandler,)):
+            raise TypeError(f"engine='async' needs `async def handle(self)`: derive {name} from an Async... handler")
+    elif inspect.iscoroutinefunction(handler) or _is_class(handler, (AsyncRequestHandler,)):
+        raise TypeError(f"{name} is a coroutine's handler: choose engine='async'")
+    elif inspect.iscoroutinefunction(getattr(handler, "handle", None)):
+        raise TypeError(f"{name}.handle is `async def`: derive it from an Async... handler, for engine='async'")
+
+
+def _is_class(handler: Callable[..., Any], bases: tuple[type, ...]) -> bool:
+    return isinstance(handler, type) and issubclass(handler, bases)

@@ -1,0 +1,247 @@
+"""Serving: in the foreground until a signal comes, or in the background until a `with` block ends."""
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any, Self
+
+from portside.drain import GRACE
+from portside.endpoints import Endpoint
+from portside.servers import TCPServer
+from portside.service.building import build
+from portside.service.description import EngineName, Service
+
+# What ends a service: Ctrl-C, and what systemd, Docker and Kubernetes send.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Running:
+    """Servers that run, or are about to.
+
+    Attributes:
+        servers: the server objects of the drop-in face, one an endpoint.
+        endpoints: what was really bound, port 0 replaced by the port that the system chose.
+        serial: whether handlers run in the threads of the accept loops.
+
+    Resource handling: the listeners, and a thread for each endpoint once started, from construction to `stop()`.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.servers: tuple[TCPServer, ...] = tuple(build(service))
+        self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
+        self._drain = service.drain
+        self.serial = service.engine == "serial"
+        self._asked: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._error: BaseException | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first of `endpoints`."""
+        return self.endpoints[0]
+
+    def start(self) -> None:
+        """Serve in the background; returns at once, and clients can connect already."""
+        self._start(self.servers)
+
+    def run(self) -> None:
+        """Serve here and now; returns when the service has ended, and raises what ended it.
+
+        The first endpoint's loop runs in the calling thread: with one endpoint, and without the threads engine, the
+        process keeps to one thread, in which forking is safe.
+        """
+        try:
+            self._start(self.servers[1:])
+            with self._help_from_outside():
+                self._serve(self.servers[0])
+        finally:
+            self.stop()
+
+    def request_stop(self, drain: float | None = None) -> None:
+        """Ask every server to drain and end; waits for nothing, so that a signal handler may call it.
+
+        Args:
+            drain: seconds for handlers to finish; None is the service's own.
+        """
+        seconds = self._drain if drain is None else drain
+        for server in self.servers:
+            server._portside.lifecycle.stop(seconds)
+        self._asked.put(seconds)
+
+    def force(self) -> None:
+        """End every connection and child process now; waits for nothing."""
+        for server in self.servers:
+            server._portside.force()
+
+    def stop(self, drain: float | None = None) -> None:
+        """Stop accepting, drain, close. May be called again.
+
+        Args:
+            drain: seconds for handlers to finish; None is the service's own.
+
+        Raises:
+            BaseException: whatever ended a server before it was asked to, once.
+        """
+        seconds = self._drain if drain is None else drain
+        self.request_stop(seconds)
+        for server in self.servers:
+            server.shutdown(drain=seconds)
+            server.drain_timeout = 0.0  # what the drain could not end is not waited for once more
+            server.server_close()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(GRACE)
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def _start(self, servers: tuple[TCPServer, ...]) -> None:
+        for server in servers:
+            name = f"portside-accept-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._serve, args=(server,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    @contextlib.contextmanager
+    def _help_from_outside(self) -> Iterator[None]:
+        """A serial handler holds up the loop's own thread: another has to drain it when a signal comes."""
+        if not self.serial:
+            yield
+            return
+        helper = threading.Thread(target=self._drain_when_asked, name="portside-drain", daemon=True)
+        helper.start()
+        try:
+            yield
+        finally:
+            self._asked.put(None)
+            helper.join()
+
+    def _drain_when_asked(self) -> None:
+        seconds = self._asked.get()
+        if seconds is not None:
+            for server in self.servers:
+                server.shutdown(drain=seconds)
+
+    def _serve(self, server: TCPServer) -> None:
+        """One endpoint's loop. A service is one thing: when one endpoint ends, all do."""
+        try:
+            server.serve_forever()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.request_stop()
+
+
+def start(
+    handler: Any,
+    *endpoints: str | int | Endpoint,
+    engine: EngineName = "threads",
+    max_handlers: int | None = None,
+    drain: float = 30.0,
+    handler_args: Mapping[str, Any] | None = None,
+) -> Running:
+    """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
+
+    Args:
+        handler: a handler class, or any callable of its three arguments.
+        endpoints: where: endpoint texts, ports of the loopback interface, or `Endpoint` objects.
+        engine: how handlers run side by side: "serial", "threads", "forks" or "async".
+        max_handlers: handlers at once, at each endpoint; None is the engine's default.
+        drain: seconds that handlers get to finish when the block ends.
+        handler_args: keyword arguments for the handler.
+
+    Returns:
+        A context manager that accepts clients already; its `endpoints` are what was bound.
+
+    Raises:
+        ValueError, TypeError: an argument cannot be; one sentence says which, and what is accepted.
+        OSError: an endpoint cannot be bound; the message says what to do about it.
+    """
+    running = Running(
+        Service(
+            handler=handler,
+            endpoints=tuple(map(Endpoint.parse, endpoints)),
+            engine=engine,
+            max_handlers=max_handlers,
+            drain=drain,
+            handler_args=handler_args or {},
+        )
+    )
+    running.start()
+    return running
+
+
+def serve(handler: Any, *endpoints: str | int | Endpoint, **options: Any) -> None:
+    """Serve until SIGINT or SIGTERM, let handlers finish, return. A second signal ends what is left at once.
+
+    In a thread other than the main one no signal arrives: there a handler's `self.server.shutdown()` ends it.
+
+    Args:
+        handler: a handler class, or any callable of its three arguments.
+        endpoints: where: endpoint texts, ports of the loopback interface, or `Endpoint` objects.
+        options: as for `start`.
+
+    Raises:
+        ValueError, TypeError, OSError: as for `start`.
+    """
+    running = Running(Service(handler=handler, endpoints=tuple(map(Endpoint.parse, endpoints)), **options))
+    with ended_by_signals(running):
+        running.run()
+
+
+@contextlib.contextmanager
+def ended_by_signals(running: Running) -> Iterator[None]:
+    """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ending = _Ending(running)
+    before = {number: signal.signal(number, ending) for number in _ENDING}
+    try:
+        yield
+    except _Forced:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Forced(BaseException):
+    """Takes the main thread out of a serial handler that a second signal does not wait for."""
+
+
+class _Ending:
+    """The signal handler: the first signal asks for an end, the second one brings it about."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._owner = os.getpid()
+        self._asked = False
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            _end_child(number)
+        elif not self._asked:
+            self._asked = True
+            self._running.request_stop()
+        else:
+            self._running.force()
+            if self._running.serial:
+                raise _Forced
+
+
+def _end_child(number: int) -> None:
+    """A handler's process inherits the handlers: Ctrl-C is for its parent, who drains; SIGTERM was meant for it."""
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

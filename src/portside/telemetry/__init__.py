@@ -1,0 +1,50 @@
+"""What happened: events, and who listens to them.
+
+The core emits plain dataclasses and never logs or prints. Logging is the first subscriber, and every other (metrics,
+traces, a test) subscribes in the same way:
+
+    from portside import telemetry
+
+    with telemetry.subscribe(print, telemetry.ConnectionOpened, telemetry.ConnectionClosed):
+        ...
+"""
+
+from portside.telemetry.bus import Subscription, emit, subscribe
+from portside.telemetry.events import (
+    AcceptPaused,
+    AcceptResumed,
+    CloseReason,
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionRefused,
+    DatagramTruncated,
+    DrainFinished,
+    DrainStarted,
+    Event,
+    HandlerFailed,
+    RefusalReason,
+    ServerStarted,
+    ServerStopped,
+    WorkerExited,
+)
+
+__all__ = [
+    "AcceptPaused",
+    "AcceptResumed",
+    "CloseReason",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "ConnectionRefused",
+    "DatagramTruncated",
+    "DrainFinished",
+    "DrainStarted",
+    "Event",
+    "HandlerFailed",
+    "RefusalReason",
+    "ServerStarted",
+    "ServerStopped",
+    "Subscription",
+    "WorkerExited",
+    "emit",
+    "subscribe",
+]

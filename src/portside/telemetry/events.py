@@ -1,0 +1,153 @@
+"""The events: one frozen dataclass each, named for what happened, in the past tense.
+
+An event class carries its own subscribers, so that the sender's check is one attribute:
+
+    if ConnectionOpened.subscribers:
+        emit(ConnectionOpened(server=self, client_address=address))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class CloseReason(StrEnum):
+    """Why a connection ended."""
+
+    DONE = "done"  # the handler returned
+    CLIENT_LEFT = "client left"  # reset or broken pipe while the handler was at work
+    TIMED_OUT = "timed out"  # a deadline of the handler's passed
+    BAD_INPUT = "bad input"  # the client broke the framing it was promised to keep
+    FAILED = "failed"  # the handler raised, or its process died
+    CUT = "cut"  # the drain's deadline passed
+
+
+class RefusalReason(StrEnum):
+    """Why a connection was turned away before a handler saw it."""
+
+    VERIFY_REQUEST = "verify_request"  # the hook said no
+    DESCRIPTORS = "descriptors"  # the process has none left for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened at a server.
+
+    Attributes:
+        server: the server object it happened at.
+    """
+
+    subscribers: ClassVar[tuple[Callable[[Any], None], ...]] = ()
+
+    server: object
+
+    def __init_subclass__(cls) -> None:
+        cls.subscribers = ()  # each type has its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStarted(Event):
+    """`serve_forever` begins to accept at `address` (as the socket module writes addresses)."""
+
+    address: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStopped(Event):
+    """`serve_forever` has left its loop."""
+
+    address: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A client was accepted; no hook has seen it yet."""
+
+    client_address: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionClosed(Event):
+    """A connection that was opened has ended.
+
+    Attributes:
+        bytes_in: payload bytes received, or None where the kernel does not tell (it does for TCP on Linux).
+        bytes_out: payload bytes sent and acknowledged, or None likewise.
+        seconds: from accept to close.
+        reason: why it ended.
+        error: the exception behind the reason, where there is one.
+    """
+
+    client_address: object
+    bytes_in: int | None
+    bytes_out: int | None
+    seconds: float
+    reason: CloseReason
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionRefused(Event):
+    """A client was turned away before a handler saw it."""
+
+    client_address: object
+    reason: RefusalReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptPaused(Event):
+    """The server does not accept for `seconds`, because of `error`; clients wait in the system's queue."""
+
+    error: BaseException
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptResumed(Event):
+    """The first accept after a pause succeeded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerFailed(Event):
+    """A handler raised `error`: a bug in the handler, not a client that left."""
+
+    client_address: object
+    error: BaseException
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatagramTruncated(Event):
+    """A datagram was longer than `max_packet_size` bytes (`limit`); its handler sees only its beginning."""
+
+    client_address: object
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainStarted(Event):
+    """No client is accepted any more; `running` handlers have `seconds` to finish."""
+
+    running: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainFinished(Event):
+    """The drain is over: `cut` connections were ended by it, `abandoned` handlers still run."""
+
+    cut: int
+    abandoned: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerExited(Event):
+    """A child process ended in another way than by returning.
+
+    Attributes:
+        pid: its process id.
+        exit_code: its exit status, or the negated number of the signal that killed it.
+    """
+
+    pid: int
+    exit_code: int

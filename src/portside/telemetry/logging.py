@@ -1,0 +1,81 @@
+"""Logging as a subscriber: one table says which event is told at which level and in which words.
+
+`attach()` is called when `portside` is imported, so that a program which configures nothing still reads of its
+handlers' bugs on stderr (the `logging` module's last resort), and one that configures logging gets records of the
+logger `portside`. What is no trouble (connections, starts, drains) is told on request, `attach(verbose=True)`: it costs
+a record a client, and an accept loop that logged while all is well could wait for a log handler which waits for that
+very server (a program may send its logs to itself: the standard library's tests do).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from portside.addresses import address_text
+from portside.telemetry import events
+from portside.telemetry.bus import Subscription, subscribe
+
+_logger = logging.getLogger("portside")
+
+_Row = tuple[int, Callable[[Any], str]]
+
+TROUBLE: dict[type[events.Event], _Row] = {
+    events.HandlerFailed: (
+        logging.ERROR,
+        lambda e: f"the handler of {address_text(e.client_address)} raised {e.error!r}",
+    ),
+    events.AcceptPaused: (
+        logging.WARNING,
+        lambda e: (
+            f"accepting pauses for {e.seconds:.3g} s: {e.error} (raise the limit with `ulimit -n`, or serve fewer)"
+        ),
+    ),
+    events.AcceptResumed: (logging.WARNING, lambda _: "accepting again"),
+    events.DatagramTruncated: (
+        logging.WARNING,
+        lambda e: f"a datagram from {address_text(e.client_address)} was cut at {e.limit} B (raise max_packet_size)",
+    ),
+    events.WorkerExited: (logging.ERROR, lambda e: f"the handler's process {e.pid} ended with {e.exit_code}"),
+}
+
+ACTIVITY: dict[type[events.Event], _Row] = {
+    events.ConnectionRefused: (
+        logging.INFO,
+        lambda e: f"{address_text(e.client_address)} was turned away: {e.reason}",
+    ),
+    events.DrainStarted: (logging.INFO, lambda e: f"draining {e.running} handlers, at most {e.seconds:.3g} s"),
+    events.DrainFinished: (
+        logging.INFO,
+        lambda e: f"drained: {e.cut} connections cut, {e.abandoned} handlers abandoned",
+    ),
+    events.ServerStarted: (logging.INFO, lambda e: f"serving at {address_text(e.address)}"),
+    events.ServerStopped: (logging.INFO, lambda e: f"stopped serving at {address_text(e.address)}"),
+    events.ConnectionOpened: (logging.DEBUG, lambda e: f"{address_text(e.client_address)} connected"),
+    events.ConnectionClosed: (
+        logging.DEBUG,
+        lambda e: (
+            f"{address_text(e.client_address)} closed after {e.seconds:.3f} s: {e.reason}, "
+            f"{_count(e.bytes_in)} in, {_count(e.bytes_out)} out"
+        ),
+    ),
+}
+
+
+def _count(octets: int | None) -> str:
+    return "?" if octets is None else f"{octets} B"
+
+
+def _log(event: events.Event) -> None:
+    level, sentence = TROUBLE.get(type(event)) or ACTIVITY[type(event)]
+    if _logger.isEnabledFor(level):
+        error = event.error if isinstance(event, events.HandlerFailed) else None
+        _logger.log(level, "%s", sentence(event), exc_info=error)
+
+
+def attach(*, verbose: bool = False) -> Subscription:
+    """Log trouble; with `verbose`, what is no trouble instead: starts, drains, each connection.
+
+    Returns:
+        The subscription: `cancel()` it to silence Portside's logging altogether.
+    """
+    return subscribe(_log, *(ACTIVITY if verbose else TROUBLE))

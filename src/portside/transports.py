@@ -1,0 +1,54 @@
+"""What a request is made of: a connection, of which a record is kept, or a datagram, of which nothing is."""
+
+import os
+from typing import Any
+
+from portside.dispatcher import ACCEPT_BATCH, Transport
+from portside.ownership import is_ours
+from portside.telemetry import ConnectionClosed, ConnectionOpened, emit
+
+
+class StreamTransport(Transport):
+    """Connections: each is opened, recorded and closed, and both are told."""
+
+    def prepare(self) -> None:
+        """Several loops may watch one listener, and a client that woke them all goes to one: no other may wait for it.
+
+        Python's own notion of the socket stays "blocking", for programs that look at it.
+        """
+        self.batch = _batch(self.server)
+        if self.server.socket.gettimeout() is None:
+            os.set_blocking(self.server.fileno(), False)
+
+    def opened(self, request: Any, client_address: Any) -> None:
+        """Keep a record, and tell."""
+        self.connections.add(request, client_address)
+        if ConnectionOpened.subscribers:
+            emit(ConnectionOpened(server=self.server, client_address=client_address))
+
+    def closed(self, request: Any) -> None:
+        """Drop the record, and tell, once."""
+        record = self.connections.pop(request)
+        if record is not None and ConnectionClosed.subscribers:
+            emit(record.summary(self.server))
+
+    def stop_listening(self) -> None:
+        """Close the listener."""
+        self.server.socket.close()
+
+    def become_child(self) -> None:
+        """Close the listener, or a child that outlives its parent would keep the port from the parent's successor."""
+        self.server.socket.close()
+
+
+class DatagramTransport(Transport):
+    """Datagrams: receiving says for itself that it does not wait, and the child answers through the server's socket."""
+
+    def prepare(self) -> None:
+        """Many in a row, where `get_request` is ours."""
+        self.batch = _batch(self.server)
+
+
+def _batch(server: Any) -> int:
+    """1 where a second `get_request` might wait: one that a program has written, or a listener with a timeout."""
+    return ACCEPT_BATCH if is_ours(server.get_request) and server.socket.gettimeout() is None else 1
