@@ -66,6 +66,11 @@ ADDED = {
     "AsyncUnixDatagramServer",
     "AsyncUnixStreamServer",
     "FramedRequestHandler",
+    "GreenMixIn",
+    "GreenTCPServer",
+    "GreenUDPServer",
+    "GreenUnixDatagramServer",
+    "GreenUnixStreamServer",
 }
 EVENTS = {
     "AcceptPaused",

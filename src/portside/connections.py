@@ -115,7 +115,12 @@ class Connection:
 
     def has_deadline(self) -> bool:
         """True when reads and writes have a deadline: `settimeout`, a handler's `timeout`, or an event loop's."""
-        return not os.get_blocking(self._descriptor) if self._is_open() else self._last[2]
+        if not self._is_open():
+            return self._last[2]
+        request = self._request()
+        if hasattr(request, "set_deadlines"):  # a green socket's descriptor never blocks
+            return request.gettimeout() is not None
+        return not os.get_blocking(self._descriptor)
 
     def end_input(self) -> None:
         """Let the handler read what has arrived, and then the end of the stream; it can still answer."""

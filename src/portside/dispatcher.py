@@ -56,6 +56,9 @@ class Engine:
         self.server = server
         self.dispatcher = dispatcher
 
+    def prepare(self) -> None:
+        """Before a loop: see to what the engine needs of the server's socket."""
+
     def loop(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         """Take turns until the run should end."""
         while not run.stopping:
@@ -157,6 +160,7 @@ class Dispatcher:
     def _loop(self, run: Run, timeout: float | None) -> None:
         if self._server.fileno() < 0:
             raise ValueError(f"the server at {address_text(self._server.server_address)} is closed: make a new one")
+        self.engine.prepare()
         self.transport.prepare()
         with Acceptor(self._server, run, self.engine.extras()) as acceptor, run.waker.rung_by_signals():
             self.engine.loop(run, acceptor, timeout)

@@ -47,10 +47,14 @@ class Drain:
         self._seconds = seconds
         self.cut = 0
 
-    def run(self) -> None:
-        """The whole drain, blocking at most the time in all and the grace."""
+    def run(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        """The whole drain, blocking at most the time in all and the grace.
+
+        Args:
+            sleep: how to wait between two looks, given seconds.
+        """
         for tick in self._ticks():
-            time.sleep(tick)
+            sleep(tick)
 
     async def run_async(self) -> None:
         """The whole drain, in an event loop."""

@@ -77,7 +77,7 @@ class StreamRequestHandler(BaseRequestHandler):
         if self.disable_nagle_algorithm and getattr(self.connection, "family", None) in _INET:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.rfile = self.connection.makefile("rb", self.rbufsize)
-        if self.wbufsize == 0:
+        if self.wbufsize == 0 and not hasattr(self.connection, "writes_whole"):
             self.wfile = SocketWriter(self.connection)
         else:
             self.wfile = self.connection.makefile("wb", self.wbufsize)

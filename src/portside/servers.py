@@ -6,7 +6,7 @@
                        |
                        +-> UDPServer    -->  UnixDatagramServer
 
-and, for each of the four, `Threading...`, `Forking...` and `Async...`: the engine's mix-in before the server. What the
+and, for each of the four, `Threading...`, `Forking...`, `Green...` and `Async...`: the engine's mix-in before the server. What the
 hooks have in common, the machine that calls them, is in `portside.dispatcher`.
 """
 
@@ -21,7 +21,7 @@ from portside.addresses import address_text, plain_address
 from portside.binding import UnixFile, bind_inet, bind_unix, explain_bind_error, unlink_unix
 from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
-from portside.engines import AsyncMixIn, ForkingMixIn, ThreadingMixIn
+from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 
@@ -224,7 +224,7 @@ class TCPServer(BaseServer):
     ) -> None:
         super().__init__(server_address, RequestHandlerClass, handler_args=handler_args)
         _choose_family(self)
-        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.socket = self._portside_own_socket(socket.socket(self.address_family, self.socket_type))
         if bind_and_activate:
             try:
                 self.server_bind()
@@ -232,6 +232,10 @@ class TCPServer(BaseServer):
             except BaseException:
                 self.server_close()
                 raise
+
+    def _portside_own_socket(self, plain: socket.socket) -> socket.socket:
+        """A socket of the kind that the engine works with, in the place of a plain one."""
+        return plain
 
     def server_bind(self) -> None:
         """Called by the constructor to bind the socket. May be overridden."""
@@ -369,6 +373,22 @@ class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
 
 class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer):
     """Unix datagrams, each in a child process."""
+
+
+class GreenTCPServer(GreenMixIn, TCPServer):
+    """TCP, each connection in a greenlet."""
+
+
+class GreenUDPServer(GreenMixIn, UDPServer):
+    """UDP, each datagram in a greenlet."""
+
+
+class GreenUnixStreamServer(GreenMixIn, UnixStreamServer):
+    """Unix streams, each connection in a greenlet."""
+
+
+class GreenUnixDatagramServer(GreenMixIn, UnixDatagramServer):
+    """Unix datagrams, each in a greenlet."""
 
 
 class AsyncTCPServer(AsyncMixIn, TCPServer):

@@ -1,7 +1,7 @@
 """The drop-in face: `from portside import socketserver` in the place of `import socketserver`.
 
 Every public name of the standard library's module, on every supported Python the ones of the newest, with what
-Portside adds: `Async...` servers and handlers, `FramedRequestHandler`. Deliberate deviations are in
+Portside adds: `Green...` servers, `Async...` servers and handlers, `FramedRequestHandler`. Deliberate deviations are in
 `docs/differences.md`.
 """
 
@@ -15,7 +15,7 @@ from portside.async_handlers import (
     AsyncRequestHandler,
     AsyncStreamRequestHandler,
 )
-from portside.engines import AsyncMixIn, ThreadingMixIn
+from portside.engines import AsyncMixIn, GreenMixIn, ThreadingMixIn
 from portside.handlers import (
     BaseRequestHandler,
     DatagramRequestHandler,
@@ -26,6 +26,8 @@ from portside.servers import (
     AsyncTCPServer,
     AsyncUDPServer,
     BaseServer,
+    GreenTCPServer,
+    GreenUDPServer,
     TCPServer,
     ThreadingTCPServer,
     ThreadingUDPServer,
@@ -48,6 +50,9 @@ __all__ = [
     "BaseServer",
     "DatagramRequestHandler",
     "FramedRequestHandler",
+    "GreenMixIn",
+    "GreenTCPServer",
+    "GreenUDPServer",
     "StreamRequestHandler",
     "TCPServer",
     "ThreadingMixIn",
@@ -66,6 +71,8 @@ if hasattr(_socket, "AF_UNIX"):
     from portside.servers import (
         AsyncUnixDatagramServer,
         AsyncUnixStreamServer,
+        GreenUnixDatagramServer,
+        GreenUnixStreamServer,
         ThreadingUnixDatagramServer,
         ThreadingUnixStreamServer,
         UnixDatagramServer,
@@ -75,6 +82,8 @@ if hasattr(_socket, "AF_UNIX"):
     __all__ += [
         "AsyncUnixDatagramServer",
         "AsyncUnixStreamServer",
+        "GreenUnixDatagramServer",
+        "GreenUnixStreamServer",
         "ThreadingUnixDatagramServer",
         "ThreadingUnixStreamServer",
         "UnixDatagramServer",

@@ -84,6 +84,7 @@ KITS = (
         forks=True,
         like_standard=True,
     ),
+    Kit(name="green", servers=_named("Green"), handlers=blocking, bound="max_greenlets"),
     Kit(name="async", servers=_named("Async"), handlers=coroutines, bound="max_tasks"),
     Kit(name="async-without-uvloop", servers=_named("Async"), handlers=coroutines, bound="max_tasks", hides="uvloop"),
 )

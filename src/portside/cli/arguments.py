@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from portside.endpoints import Endpoint
 
-ENGINES = ("serial", "threads", "forks", "async")
+ENGINES = ("serial", "threads", "forks", "green", "async")
 
 _COMMAND_EXAMPLES = """\
 examples:

@@ -6,7 +6,8 @@ engine's.
 
 from portside.engines.asynchronous import AsyncMixIn
 from portside.engines.forks import ForkingMixIn
+from portside.engines.green import GreenMixIn
 from portside.engines.serial import SerialMixIn
 from portside.engines.threads import ThreadingMixIn
 
-__all__ = ["AsyncMixIn", "ForkingMixIn", "SerialMixIn", "ThreadingMixIn"]
+__all__ = ["AsyncMixIn", "ForkingMixIn", "GreenMixIn", "SerialMixIn", "ThreadingMixIn"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from portside.binding import explain_bind_error
 from portside.endpoints import Endpoint, adopt
-from portside.engines import AsyncMixIn, ForkingMixIn, SerialMixIn, ThreadingMixIn
+from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, SerialMixIn, ThreadingMixIn
 from portside.servers import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from portside.service.description import Service
 
@@ -17,10 +17,11 @@ _MIX_INS: dict[str, type] = {
     "serial": SerialMixIn,
     "threads": ThreadingMixIn,
     "forks": ForkingMixIn,
+    "green": GreenMixIn,
     "async": AsyncMixIn,
 }
 
-_BOUNDS = {"threads": "max_threads", "forks": "max_children", "async": "max_tasks"}
+_BOUNDS = {"threads": "max_threads", "forks": "max_children", "green": "max_greenlets", "async": "max_tasks"}
 
 
 def build(service: Service) -> list[TCPServer]:
@@ -96,5 +97,5 @@ def _bind(server: TCPServer, endpoint: Endpoint) -> None:
         server.server_bind()
         return
     server.socket.close()
-    server.socket = adopt(endpoint.fd)
+    server.socket = server._portside_own_socket(adopt(endpoint.fd))
     server.server_address = server.socket.getsockname()

@@ -12,7 +12,7 @@ from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
 
-EngineName = Literal["serial", "threads", "forks", "async"]
+EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,6 @@ def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:
 
 
 def _check_engine(engine: str) -> None:
-    if engine == "green":
-        raise ValueError("engine='green' needs the compiled core, which this version does not have: choose 'threads'")
     if engine not in get_args(EngineName):
         raise ValueError(f"engine={engine!r} is none of {', '.join(map(repr, get_args(EngineName)))}")
 

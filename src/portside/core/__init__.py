@@ -1,0 +1,1 @@
+"""The compiled core: the hub, streams, datagrams and sockets that wait in it."""

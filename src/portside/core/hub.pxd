@@ -1,0 +1,148 @@
+"""The hub's types, for the other parts of the core."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from portside.core.linux cimport epoll_event
+
+
+cdef enum TaskState:
+    NEW  # waits for its first turn
+    READY  # in the queue
+    RUNNING
+    PARKED  # waits to be woken
+    DONE
+
+
+cdef class Task:
+    cdef public object function, arguments
+    cdef public object context
+    cdef public object value
+    cdef public object failure
+    cdef object error  # to be raised where the task is parked
+    cdef readonly Hub hub
+    cdef object greenlet
+    cdef object joiners
+    cdef Task after  # the next in the queue
+    cdef PyObject *newer  # neighbours in the hub's list of living tasks, borrowed
+    cdef PyObject *older
+    cdef TaskState state
+    cdef bint observed
+    cdef object __weakref__
+
+
+cdef class Deadline:
+    cdef double at  # when it falls due, on the monotonic clock; INFINITY for never
+    cdef double armed  # when the heap will look at it
+    cdef Py_ssize_t place  # its index in the heap, -1 outside
+
+    cdef int due(self, Hub hub) except -1
+
+
+cdef class Alarm(Deadline):
+    cdef Task task
+    cdef object error
+    cdef bint rang
+    cdef Hub hub
+
+    cdef int set(self, Hub hub, double seconds) except -1
+    cdef int cancel(self) except -1
+
+
+cdef class Channel(Deadline):
+    cdef readonly int fd
+    cdef uint32_t generation
+    cdef uint32_t interest  # the events that epoll watches for
+    cdef bint drained  # the kernel had no more input when it was last asked, and has told of none since
+    cdef bint stuffed  # the kernel took no more output when it was last offered some, and has told of no room since
+    cdef bint ended  # the kernel has told of an end or an error
+    cdef bint closed
+    cdef Hub hub
+    cdef object readers  # None, a Task, or a list of Tasks
+    cdef object writers
+    cdef double patience  # seconds that an operation may take; negative for ever, 0 not at all
+    cdef double idle  # seconds that a read may wait for the peer; negative for ever
+    cdef double limit  # when every operation times out; INFINITY for never
+    cdef double read_by
+    cdef double write_by
+    cdef bint dirty  # in the hub's chain of channels with gathered output
+    cdef Channel dirtier  # the next in that chain
+
+    cdef double deadline(self, bint write) noexcept
+    cdef int wait(self, bint write, double by) except -1
+    cdef int _wait_here(self, Hub hub, bint write, double by) except -1
+    cdef int _watch(self, Hub hub, uint32_t events) except -1
+    cdef int _control(self, Hub hub, uint32_t events) except -1
+    cdef void happened(self, uint32_t events)
+    cdef int close(self) except -1
+    cdef void forget(self)
+    cdef int flush(self) except -1
+
+
+cdef class Watch(Channel):
+    pass
+
+
+cdef class Hub:
+    cdef int epoll
+    cdef int bell  # an eventfd: another thread has something to say, or a driver must call again
+    cdef int clock  # a timerfd, for a driver
+    cdef unsigned long thread
+    cdef object root  # the greenlet that runs the loop
+    cdef Task root_task
+    cdef Task current
+    cdef Task head  # the queue
+    cdef Task tail
+    cdef Py_ssize_t length
+    cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
+    cdef Task handoff  # for the worker, or the root, that is switched to
+    cdef list workers  # greenlets without a task
+    cdef int chores
+    cdef object interruption
+    cdef Task main
+    cdef readonly bint driven
+    cdef bint forked
+    cdef object calls  # what other threads want: tasks to wake, or functions to call
+    cdef bint rung
+    cdef PyObject **channels  # by descriptor, borrowed
+    cdef Py_ssize_t capacity
+    cdef uint32_t generation
+    cdef PyObject **heap  # Deadlines, borrowed but for Alarms, which keep themselves
+    cdef Py_ssize_t heap_length
+    cdef Py_ssize_t heap_capacity
+    cdef PyObject *newest  # living tasks, borrowed
+    cdef readonly Py_ssize_t living
+    cdef Channel dirty  # its gathered output must leave before anything waits
+    cdef public Py_ssize_t credit  # bytes that the running task may still move before the others get a turn
+    cdef readonly uint64_t turns
+    cdef readonly bint idle
+    cdef public object sentinel  # the watchdog's, called when the hub wakes up and nobody watches
+    cdef object work
+    cdef epoll_event events[512]
+    cdef object __weakref__
+
+    cdef Task here(self)
+    cdef bint is_green(self) noexcept
+    cdef int park(self) except -1
+    cdef int give_way(self, Task me) except -1
+    cdef int take_turns(self) except -1
+    cdef Task next(self)
+    cdef int go(self, Task task) except -1
+    cdef int wake(self, Task task) except -1
+    cdef void push(self, Task task)
+    cdef Task pop(self)
+    cdef int ask(self, bint block) except -1
+    cdef int _deliver(self, uint64_t key, uint32_t events) except -1
+    cdef int _patience(self) noexcept
+    cdef void _rise(self, Py_ssize_t place) noexcept
+    cdef void _sink(self, Py_ssize_t place) noexcept
+    cdef int _expire(self) except -1
+    cdef void _push_first(self, Task task)
+    cdef int _run_task(self, Task task, object greenlet) except -1
+    cdef int _flush(self) except -1
+    cdef int schedule(self, Deadline deadline, double at) except -1
+    cdef void unschedule(self, Deadline deadline) noexcept
+
+
+cdef Hub hub_here()
+cdef bint in_green() noexcept

@@ -1,0 +1,35 @@
+"""A stream's types, for the sockets."""
+
+from cpython.object cimport PyObject
+
+from portside.core.hub cimport Channel
+
+
+cdef class Stream(Channel):
+    cdef PyObject *input  # bytes that were received, owned; or NULL
+    cdef Py_ssize_t start  # the first that was not read
+    cdef Py_ssize_t end  # behind the last that was received
+    cdef Py_ssize_t seen  # up to here there is no newline
+    cdef Py_ssize_t expected  # bytes of the last line or read: how much to make room for
+    cdef char *output  # what was written and not sent, or NULL
+    cdef Py_ssize_t gathered
+    cdef double gathered_at
+    cdef object broken  # why sending what was gathered failed
+
+    cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1
+    cdef Py_ssize_t fill(self) except -1
+    cdef bytes take(self, Py_ssize_t count)
+    cdef bytes read_line(self, Py_ssize_t limit)
+    cdef bytes read_all(self)
+    cdef bytes read_exactly(self, Py_ssize_t count)
+    cdef Py_ssize_t read_into(self, char *buffer, Py_ssize_t size, bint whole) except -1
+    cdef int send_all(self, const char *data, Py_ssize_t size, double by) except -1
+    cdef int write(self, const char *data, Py_ssize_t size) except -1
+    cdef int gather(self, const char *data, Py_ssize_t size) except -1
+    cdef int check(self) except -1
+    cdef int await_input(self) except -1
+    cdef int keep(self, const char *data, Py_ssize_t count) except -1
+    cdef void drop(self) noexcept
+    cdef int make_room(self) except -1
+    cdef bytes read_long_line(self, Py_ssize_t limit)
+    cdef int send_gathered(self) except -1

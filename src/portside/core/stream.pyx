@@ -1,0 +1,705 @@
+"""A connected stream: what was received and not read, what was written and not sent, and the two files over it.
+
+Input is received into one buffer that all streams share, and kept in one of the stream's own only while it is unread:
+an idle connection has no buffer. After a read that gave less than was asked for the kernel is not asked again before it
+has told of more.
+
+Output goes out at once when the handler has read all that its client sent. While there is unread input, writes gather,
+so that a client that sends many requests in a row gets their answers in one segment; they leave when the input is used
+up, when the handler waits for anything or returns, when 64 KiB are there, or at the first write after a millisecond.
+"""
+
+import io
+import os
+import socket
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.errno cimport EAGAIN, EBADF, EINTR, errno
+from libc.math cimport INFINITY
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcpy, memmove
+
+from portside.core.hub cimport Channel, Hub, hub_here
+from portside.core.linux cimport monotonic
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
+    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+
+    enum:
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
+        MSG_PEEK
+        MSG_WAITALL
+
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    char *bytes_data "PyBytes_AS_STRING"(PyObject *)
+    Py_ssize_t bytes_size "PyBytes_GET_SIZE"(PyObject *)
+
+
+# What one receive takes at most.
+cdef enum:
+    SCRATCH = 65536
+
+# A stream whose last line was longer receives straight into the bytes that the next one will be.
+cdef Py_ssize_t DIRECT = 8192
+
+# Gathered output leaves when there is this much of it.
+cdef Py_ssize_t GATHER = 65536
+
+# Gathered output leaves at the first write after so many seconds.
+cdef double GATHER_SECONDS = 0.001
+
+# What a system call counts against a task's credit beside the bytes that it moved.
+cdef Py_ssize_t CALL = 1024
+
+cdef char scratch[SCRATCH]
+cdef char *spare_output = NULL
+
+_CLOSED = "I/O operation on closed file."
+
+
+cdef char *borrow_output() except NULL:
+    global spare_output
+    cdef char *buffer = spare_output
+    spare_output = NULL
+    if buffer == NULL:
+        buffer = <char *>malloc(GATHER)
+        if buffer == NULL:
+            raise MemoryError()
+    return buffer
+
+
+cdef void return_output(char *buffer) noexcept:
+    global spare_output
+    if spare_output == NULL:
+        spare_output = buffer
+    else:
+        free(buffer)
+
+
+@cython.no_gc_clear
+cdef class Stream(Channel):
+    """A descriptor of a connected stream socket, with its unread input and unsent output.
+
+    Args:
+        fd: the descriptor, non-blocking; it stays the caller's.
+    """
+
+    def __dealloc__(self):
+        Py_XDECREF(self.input)
+        if self.output != NULL:
+            free(self.output)
+
+    # -- input --
+
+    cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1:
+        """Receive at most `size` bytes, waiting for the first; 0 at the end of the stream."""
+        cdef Py_ssize_t count
+        cdef double by = -1
+        cdef Hub hub = hub_here()
+        if self.broken is not None:
+            self.check()
+        if hub is not None and hub.credit <= 0:
+            hub.take_turns()
+        while True:
+            if not self.drained or self.patience == 0 or flags & MSG_DONTWAIT:
+                count = c_recv(self.fd, buffer, size, flags)
+                if count >= 0:
+                    self.drained = count < size and not self.ended and not flags & MSG_PEEK
+                    if hub is not None:
+                        hub.credit -= count + CALL
+                    return count
+                if errno == EINTR:
+                    PyErr_CheckSignals()
+                    continue
+                if errno != EAGAIN or self.patience == 0 or flags & MSG_DONTWAIT:
+                    PyErr_SetFromErrno(OSError)
+                    return -1
+                self.drained = True
+            if by < 0:
+                by = self.deadline(False)
+            if not self.wait(False, by):
+                raise TimeoutError("timed out")
+            if hub is None or self.hub is not hub:  # woken by poll(2), which clears no flag
+                self.drained = False
+
+    cdef int await_input(self) except -1:
+        """Wait while the kernel is known to have nothing, so that an idle stream holds no buffer."""
+        if self.drained and self.patience != 0:
+            if not self.wait(False, self.deadline(False)):
+                raise TimeoutError("timed out")
+            self.drained = False
+        return 0
+
+    cdef Py_ssize_t fill(self) except -1:
+        """Receive more input behind what is unread; 0 at the end of the stream."""
+        cdef Py_ssize_t count
+        if self.start == self.end and self.expected < DIRECT:
+            count = self.receive(scratch, SCRATCH, 0)
+            if count:
+                self.keep(scratch, count)
+            return count
+        self.await_input()
+        self.make_room()
+        count = self.receive(bytes_data(self.input) + self.end, bytes_size(self.input) - self.end, 0)
+        self.end += count
+        if self.start == self.end:
+            self.drop()
+        return count
+
+    cdef int keep(self, const char *data, Py_ssize_t count) except -1:
+        """Let `data` be the unread input."""
+        self.drop()
+        self.input = new_bytes(data, count)
+        self.end = count
+        return 0
+
+    cdef void drop(self) noexcept:
+        """Let go of the buffer: all of it was read."""
+        Py_XDECREF(self.input)
+        self.input = NULL
+        self.start = self.end = self.seen = 0
+
+    cdef int make_room(self) except -1:
+        """Have at least half a receive's room behind the unread input, and as much as it may be going to need."""
+        cdef Py_ssize_t unread = self.end - self.start
+        cdef Py_ssize_t room = max(self.expected + 4096 - unread, max(unread, SCRATCH // 2))
+        cdef PyObject *grown
+        if self.input != NULL and bytes_size(self.input) - self.end >= SCRATCH // 2:
+            return 0
+        if self.input != NULL and self.start == 0:
+            _PyBytes_Resize(&self.input, self.end + room)
+            return 0
+        grown = new_bytes(NULL, unread + room)
+        if unread:
+            memcpy(bytes_data(grown), bytes_data(self.input) + self.start, unread)
+        Py_XDECREF(self.input)
+        self.input = grown
+        self.seen = max(0, self.seen - self.start)
+        self.start = 0
+        self.end = unread
+        return 0
+
+    cdef bytes take(self, Py_ssize_t count):
+        """The first `count` bytes of the unread input."""
+        cdef PyObject *whole
+        cdef bytes taken
+        if count == self.end - self.start:
+            if self.start == 0 and count:
+                whole, self.input = self.input, NULL
+                if bytes_size(whole) != count:
+                    _PyBytes_Resize(&whole, count)
+                taken = <bytes>whole
+                Py_DECREF(taken)
+            else:
+                taken = PyBytes_FromStringAndSize(bytes_data(self.input) + self.start if count else NULL, count)
+            self.drop()
+        else:
+            taken = PyBytes_FromStringAndSize(bytes_data(self.input) + self.start, count)
+            self.start += count
+            if self.seen < self.start:
+                self.seen = self.start
+        return taken
+
+    cdef bytes read_line(self, Py_ssize_t limit):
+        """A line with its newline, or `limit` bytes (negative: no limit), or what is left; b"" at the end."""
+        cdef Py_ssize_t count, length
+        cdef const char *newline
+        cdef bytes line
+        if self.start == self.end and self.expected < DIRECT and limit != 0:
+            count = self.receive(scratch, SCRATCH, 0)
+            if count == 0:
+                return b""
+            newline = <const char *>memchr(scratch, 10, count)
+            length = newline - scratch + 1
+            if newline != NULL and (limit < 0 or length <= limit):
+                line = PyBytes_FromStringAndSize(scratch, length)
+                if length < count:
+                    self.keep(scratch + length, count - length)
+                return line
+            self.keep(scratch, count)
+        return self.read_long_line(limit)
+
+    cdef bytes read_long_line(self, Py_ssize_t limit):
+        """The same, for a line that is in the buffer already, or in pieces."""
+        cdef const char *data
+        cdef const char *newline
+        cdef Py_ssize_t length
+        while True:
+            if self.seen < self.end:
+                data = bytes_data(self.input)
+                newline = <const char *>memchr(data + self.seen, 10, self.end - self.seen)
+                if newline != NULL:
+                    length = newline - data + 1 - self.start
+                    if limit < 0 or length <= limit:
+                        self.expected = length
+                        return self.take(length)
+                self.seen = self.end
+            length = self.end - self.start
+            if 0 <= limit <= length:
+                return self.take(limit)
+            if length > self.expected:
+                self.expected = length
+            if self.fill() == 0:
+                return self.take(self.end - self.start)
+
+    cdef bytes read_all(self):
+        """Everything until the end of the stream."""
+        while self.fill():
+            self.expected = self.end - self.start
+        return self.take(self.end - self.start)
+
+    cdef bytes read_exactly(self, Py_ssize_t count):
+        """`count` bytes, fewer only at the end of the stream."""
+        while self.end - self.start < count:
+            self.expected = min(count, 4 * (self.end - self.start) + SCRATCH)
+            if self.fill() == 0:
+                return self.take(self.end - self.start)
+        return self.take(count)
+
+    cdef Py_ssize_t read_into(self, char *buffer, Py_ssize_t size, bint whole) except -1:
+        """Fill `buffer` with what is unread, and with `whole` wait for the rest; returns how many bytes there are."""
+        cdef Py_ssize_t done = min(size, self.end - self.start)
+        cdef Py_ssize_t count
+        if done:
+            memcpy(buffer, bytes_data(self.input) + self.start, done)
+            self.start += done
+            self.seen = max(self.seen, self.start)
+            if self.start == self.end:
+                self.drop()
+        while done < size and (whole or done == 0):
+            count = self.receive(buffer + done, size - done, 0)
+            if count == 0:
+                break
+            done += count
+        return done
+
+    # -- output --
+
+    cdef int check(self) except -1:
+        """Raise what went wrong when gathered output was sent behind the handler's back."""
+        if self.broken is not None:
+            error, self.broken = self.broken, None
+            raise error
+        return 0
+
+    cdef int send_all(self, const char *data, Py_ssize_t size, double by) except -1:
+        """Send all of `data`; `by` is when it must be done, or negative to find out when it is needed."""
+        cdef Py_ssize_t count
+        cdef Hub hub = hub_here()
+        while True:
+            count = c_send(self.fd, data, size, MSG_NOSIGNAL)
+            if count == size:
+                if hub is not None:
+                    hub.credit -= count + CALL
+                return 0
+            if count < 0:
+                if errno == EINTR:
+                    PyErr_CheckSignals()
+                    continue
+                if errno != EAGAIN or self.patience == 0:
+                    PyErr_SetFromErrno(OSError)
+                    return -1
+                count = 0
+            data += count
+            size -= count
+            self.stuffed = True
+            if by < 0:
+                by = self.deadline(True)
+            if not self.wait(True, by):
+                raise TimeoutError("timed out")
+
+    cdef int write(self, const char *data, Py_ssize_t size) except -1:
+        """Send `data`, or gather it: see the rule at the top."""
+        if self.gathered == 0 and self.start == self.end:
+            if self.broken is not None:
+                self.check()
+            return self.send_all(data, size, -1) if size else 0
+        return self.gather(data, size)
+
+    cdef int gather(self, const char *data, Py_ssize_t size) except -1:
+        cdef Hub hub = hub_here()
+        self.check()
+        if hub is None or not hub.is_green() or self.gathered + size > GATHER:
+            self.send_gathered()
+            return self.send_all(data, size, -1)
+        if self.gathered == 0:
+            self.output = borrow_output()
+            self.gathered_at = monotonic()
+            if not self.dirty:
+                self.dirty = True
+                self.dirtier = hub.dirty
+                hub.dirty = self
+        memcpy(self.output + self.gathered, data, size)
+        self.gathered += size
+        if self.start == self.end or monotonic() - self.gathered_at >= GATHER_SECONDS:
+            self.send_gathered()
+        return 0
+
+    cdef int send_gathered(self) except -1:
+        """Send what was gathered."""
+        cdef char *output = self.output
+        cdef Py_ssize_t size = self.gathered
+        if size == 0:
+            return 0
+        self.output = NULL
+        self.gathered = 0
+        try:
+            self.send_all(output, size, -1)
+        finally:
+            return_output(output)
+        return 0
+
+    cdef int flush(self) except -1:
+        """Send what was gathered, because something is going to wait; what goes wrong is told at the next read or write."""
+        if self.gathered:
+            try:
+                self.send_gathered()
+            except OSError as error:
+                self.broken = error
+        return 0
+
+
+cdef class StreamReader:
+    """A stream's input as a binary file: an `io.BufferedIOBase`.
+
+    Args:
+        sock: the socket; it stays open at least until this file is closed.
+        stream: the socket's stream.
+    """
+
+    cdef object sock
+    cdef Stream stream
+    cdef readonly bint closed
+    cdef object __weakref__
+
+    def __cinit__(self, sock, Stream stream):
+        self.sock = sock
+        self.stream = stream
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self._check()
+        cdef bytes line = self.stream.read_line(-1)
+        if PyBytes_GET_SIZE(line) == 0:
+            raise StopIteration
+        return line
+
+    cdef int _check(self) except -1:
+        if self.closed:
+            raise ValueError(_CLOSED)
+        return 0
+
+    def readline(self, limit=-1, /):
+        """A line with its newline; at most `limit` bytes where that is not negative; b"" at the end of the stream."""
+        self._check()
+        return self.stream.read_line(-1 if limit is None else limit)
+
+    def readlines(self, hint=-1, /):
+        """A list of lines, until the end of the stream or until they have `hint` bytes or more."""
+        cdef Py_ssize_t left = hint if hint is not None and hint > 0 else -1
+        cdef Py_ssize_t count = 0
+        lines = []
+        for line in self:
+            lines.append(line)
+            count += len(line)
+            if 0 <= left <= count:
+                break
+        return lines
+
+    def read(self, size=-1, /):
+        """`size` bytes, fewer only at the end of the stream; everything until then where `size` is negative."""
+        self._check()
+        if size is None or size < 0:
+            return self.stream.read_all()
+        return self.stream.read_exactly(size)
+
+    def read1(self, size=-1, /):
+        """At most `size` bytes, and at least one unless the stream has ended; one receive at most."""
+        self._check()
+        cdef Stream stream = self.stream
+        cdef Py_ssize_t count = size
+        if count < 0:
+            count = SCRATCH
+        if count and stream.start == stream.end:
+            stream.fill()
+        return stream.take(min(count, stream.end - stream.start))
+
+    def peek(self, size=0, /):
+        """What is unread, without reading it; one receive at most, when there is nothing."""
+        self._check()
+        cdef Stream stream = self.stream
+        if stream.start == stream.end:
+            stream.fill()
+        if stream.start == stream.end:
+            return b""
+        return PyBytes_FromStringAndSize(bytes_data(stream.input) + stream.start, stream.end - stream.start)
+
+    def readinto(self, buffer, /):
+        """Fill a writable buffer; returns how many bytes it got, fewer only at the end of the stream."""
+        return self._into(buffer, True)
+
+    def readinto1(self, buffer, /):
+        """The same with one receive at most."""
+        return self._into(buffer, False)
+
+    def _into(self, buffer, bint whole):
+        cdef Py_buffer view
+        self._check()
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE | PyBUF_SIMPLE)
+        try:
+            return self.stream.read_into(<char *>view.buf, view.len, whole)
+        finally:
+            PyBuffer_Release(&view)
+
+    def readable(self):
+        """True."""
+        self._check()
+        return True
+
+    def writable(self):
+        """False."""
+        self._check()
+        return False
+
+    def seekable(self):
+        """False."""
+        self._check()
+        return False
+
+    def isatty(self):
+        """False."""
+        self._check()
+        return False
+
+    def fileno(self):
+        """The socket's descriptor."""
+        self._check()
+        return self.sock.fileno()
+
+    def flush(self):
+        """Nothing to do."""
+        self._check()
+
+    def write(self, data, /):
+        """Not for reading files."""
+        raise io.UnsupportedOperation("write")
+
+    def seek(self, offset, whence=0, /):
+        """Not for streams."""
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self):
+        """Not for streams."""
+        raise io.UnsupportedOperation("tell")
+
+    def truncate(self, size=None, /):
+        """Not for streams."""
+        raise io.UnsupportedOperation("truncate")
+
+    def detach(self):
+        """Not for streams: there is no raw file below."""
+        raise io.UnsupportedOperation("detach")
+
+    def close(self):
+        """Close the file; the socket is closed with its last file if it was closed before."""
+        if not self.closed:
+            self.closed = True
+            self.sock._decref_socketios()
+
+    def __del__(self):
+        self.close()
+
+    def __enter__(self):
+        self._check()
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    @property
+    def mode(self):
+        """How it was opened."""
+        return "rb"
+
+    @property
+    def name(self):
+        """The socket's descriptor."""
+        return self.sock.fileno()
+
+    def __repr__(self):
+        return f"<{type(self).__module__}.{type(self).__name__} of {self.sock!r}>"
+
+
+cdef class StreamWriter:
+    """A stream's output as a binary file: an `io.BufferedIOBase`, whose writes are all sent, or gathered for a moment.
+
+    Args:
+        sock: the socket; it stays open at least until this file is closed.
+        stream: the socket's stream.
+        size: bytes to keep back until there are more of them or `flush()` is called; 0 keeps nothing back.
+    """
+
+    cdef object sock
+    cdef Stream stream
+    cdef readonly bint closed
+    cdef Py_ssize_t size
+    cdef bytearray held
+    cdef object __weakref__
+
+    def __cinit__(self, sock, Stream stream, Py_ssize_t size=0):
+        self.sock = sock
+        self.stream = stream
+        self.size = size
+
+    cdef int _check(self) except -1:
+        if self.closed:
+            raise ValueError(_CLOSED)
+        return 0
+
+    def write(self, data, /):
+        """Send all of `data` (bytes-like); returns its length in bytes.
+
+        Raises:
+            OSError: the peer is gone, or TimeoutError: it did not read in time.
+        """
+        cdef Py_buffer view
+        if self.closed:
+            raise ValueError(_CLOSED)
+        if PyBytes_CheckExact(data) and self.size == 0:
+            self.stream.write(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            return PyBytes_GET_SIZE(data)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if self.size == 0:
+                self.stream.write(<char *>view.buf, view.len)
+            else:
+                self._hold(&view)
+            return view.len
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _hold(self, Py_buffer *view) except -1:
+        if self.held is None:
+            self.held = bytearray()
+        if len(self.held) + view.len > self.size:
+            self._let_go()
+        if view.len >= self.size:
+            return self.stream.write(<char *>view.buf, view.len)
+        self.held += (<char *>view.buf)[:view.len]
+        return 0
+
+    cdef int _let_go(self) except -1:
+        cdef bytearray held = self.held
+        if held is not None and len(held):
+            self.held = None
+            self.stream.write(held, len(held))
+        return 0
+
+    def writelines(self, lines, /):
+        """Write each of `lines`."""
+        self.write(b"".join(lines))
+
+    def flush(self):
+        """Send what was kept back."""
+        self._check()
+        self._let_go()
+        self.stream.check()
+        self.stream.send_gathered()
+
+    def readable(self):
+        """False."""
+        self._check()
+        return False
+
+    def writable(self):
+        """True."""
+        self._check()
+        return True
+
+    def seekable(self):
+        """False."""
+        self._check()
+        return False
+
+    def isatty(self):
+        """False."""
+        self._check()
+        return False
+
+    def fileno(self):
+        """The socket's descriptor."""
+        self._check()
+        return self.sock.fileno()
+
+    def read(self, size=-1, /):
+        """Not for writing files."""
+        raise io.UnsupportedOperation("read")
+
+    def seek(self, offset, whence=0, /):
+        """Not for streams."""
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self):
+        """Not for streams."""
+        raise io.UnsupportedOperation("tell")
+
+    def truncate(self, size=None, /):
+        """Not for streams."""
+        raise io.UnsupportedOperation("truncate")
+
+    def detach(self):
+        """Not for streams: there is no raw file below."""
+        raise io.UnsupportedOperation("detach")
+
+    def close(self):
+        """Flush and close the file; the socket is closed with its last file if it was closed before."""
+        if self.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self.closed = True
+            self.sock._decref_socketios()
+
+    def __del__(self):
+        try:
+            self.close()
+        except OSError:
+            pass
+
+    def __enter__(self):
+        self._check()
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    @property
+    def mode(self):
+        """How it was opened."""
+        return "wb"
+
+    @property
+    def name(self):
+        """The socket's descriptor."""
+        return self.sock.fileno()
+
+    def __repr__(self):
+        return f"<{type(self).__module__}.{type(self).__name__} of {self.sock!r}>"
+
+
+io.BufferedIOBase.register(StreamReader)
+io.BufferedIOBase.register(StreamWriter)

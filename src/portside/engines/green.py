@@ -1,0 +1,143 @@
+"""The green engine: a handler runs in a greenlet on the compiled hub, and waits for its client there.
+
+`serve_forever` runs the hub: accepting is one of its tasks, so that hooks which wait (a `get_request` that shakes hands)
+hold up no handler. Handlers live in that thread, as the async engine's do, and end with it.
+"""
+
+import socket
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from portside.acceptor import Acceptor
+from portside.dispatcher import Dispatcher, Engine, machine
+from portside.engines.compiled import core
+from portside.lifecycle import Run
+from portside.telemetry import DrainFinished, DrainStarted, emit
+
+if TYPE_CHECKING:
+    from portside.core.hub import Task
+    from portside.servers import TCPServer as _Server
+else:
+    _Server = object
+
+
+class GreenEngine(Engine):
+    """The tasks of one server."""
+
+    def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
+        super().__init__(server, dispatcher)
+        self._tasks: set[Task] = set()
+
+    def start(self, request: Any, client_address: Any) -> None:
+        """Handle a request in a task of the running hub, or without one to its end in a hub of its own."""
+        hub = core().hub.running_hub()
+        if hub is None:
+            core().hub.run(self.server.process_request_task, request, client_address)
+        else:
+            self._tasks.add(hub.spawn(self._handle, request, client_address))
+
+    def prepare(self) -> None:
+        """Before a loop: a listener that a program has put in the place of ours must not block the hub either."""
+        listener = self.server._portside_own_socket(self.server.socket)
+        if isinstance(listener, core().sockets.GreenSocket):
+            listener.accepts_at_once = listener.gettimeout() is None
+        self.server.socket = listener
+
+    def loop(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
+        """The accept loop, in a task of this thread's hub, which is run for its sake where it does not run yet."""
+        if core().hub.running_hub() is None:
+            core().hub.run(self._serve, run, acceptor, timeout)
+        else:
+            self._serve(run, acceptor, timeout)
+
+    def has_room(self) -> bool:
+        """True while there are fewer tasks than `max_greenlets`."""
+        return len(self._tasks) < int(self.server.max_greenlets)
+
+    def is_handler(self) -> bool:
+        """True in a task of this server's."""
+        return core().hub.current_task() in self._tasks
+
+    def _handle(self, request: Any, client_address: Any) -> None:
+        try:
+            self.server.process_request_task(request, client_address)
+        finally:
+            self._finished()
+
+    def _finished(self) -> None:
+        was_full = not self.has_room()
+        self._tasks.discard(core().hub.current_task())
+        if was_full:
+            self.dispatcher.lifecycle.wake()
+
+    def _serve(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
+        watch = core().hub.Watch(acceptor.fileno())
+        try:
+            self.dispatcher.turn(run, acceptor, 0)
+            while not run.stopping:
+                watch.wait_readable(_earlier(timeout, acceptor.remaining()))
+                self.dispatcher.turn(run, acceptor, 0)
+        finally:
+            watch.release()
+        self.dispatcher.leave(run)
+        self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain)
+
+    def _end_tasks(self, seconds: float) -> None:
+        """A drain in the handlers' own thread, which ends after it."""
+        running = len(self._tasks)
+        if running:
+            emit(DrainStarted(server=self.server, running=running, seconds=seconds))
+            drain = self.dispatcher.new_drain(lambda: len(self._tasks), seconds)
+            drain.run(core().hub.sleep)
+            emit(DrainFinished(server=self.server, cut=drain.cut, abandoned=len(self._tasks)))
+        for task in self._tasks:
+            task.kill()
+
+
+def _earlier(*limits: float | None) -> float | None:
+    return min((each for each in limits if each is not None), default=None)
+
+
+class GreenMixIn(_Server):
+    """Mix-in: each request is handled in a greenlet, in the thread that runs `serve_forever`.
+
+    A handler that waits for its client, or for anything else through Portside, gives the others a turn; one that blocks
+    the thread (`time.sleep`, a database) holds up everybody, and is reported: `portside.offload` runs such a call in a
+    thread, `ThreadingMixIn` the whole handler.
+
+    When the accept loop has ended, `serve_forever` goes on until the handlers have: they live in its thread. It waits
+    for them as a drain does, `drain_timeout` seconds where `shutdown()` names no other time.
+
+    Attributes:
+        max_greenlets: handlers that run at once; further clients wait in the system's queue. 10,000 is what the project
+            promises.
+
+    Raises:
+        RuntimeError: the compiled core is missing.
+    """
+
+    max_greenlets: int = 10_000
+    _portside_engine: ClassVar[type[Engine]] = GreenEngine
+
+    def _portside_own_socket(self, plain: socket.socket) -> socket.socket:
+        if type(plain) is not socket.socket:
+            return plain
+        green: socket.socket = core().sockets.GreenSocket(fileno=plain.detach())
+        return green
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handle the request in a task of the running hub, or without one to its end in a hub of its own."""
+        engine = machine(self).engine
+        assert isinstance(engine, GreenEngine)
+        engine.start(request, client_address)
+
+    def process_request_task(self, request: Any, client_address: Any) -> None:
+        """What a handler's task does: finish the request, report what it raises, close it."""
+        try:
+            machine(self).conclude(request, client_address)
+        except SystemExit as error:
+            machine(self).failed(request, client_address, error)
+
+    def server_close(self) -> None:
+        """Close the listener, and wait until `serve_forever` has ended its handlers."""
+        super().server_close()
+        machine(self).await_drained(self.drain_timeout)
