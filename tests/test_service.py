@@ -21,7 +21,7 @@ import pytest
 import portside
 from portside import Endpoint, Service, telemetry
 from portside.endpoints import EndpointError
-from portside.engines import AsyncMixIn, ForkingMixIn, SerialMixIn, ThreadingMixIn
+from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, SerialMixIn, ThreadingMixIn
 from portside.servers import UnixStreamServer
 from portside.service.building import build
 from portside.service.description import EngineName
@@ -58,12 +58,11 @@ UDP = "udp://127.0.0.1:0"
 
 WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = {
     "no-endpoint": ((Echo,), {}, ValueError, "no endpoint was given: name at least one, such as"),
-    "green": ((Echo, 0), {"engine": "green"}, ValueError, "engine='green' needs the compiled core, which this"),
     "engine": (
         (Echo, 0),
         {"engine": "thread"},
         ValueError,
-        "engine='thread' is none of 'serial', 'threads', 'forks', 'async'",
+        "engine='thread' is none of 'serial', 'threads', 'forks', 'green', 'async'",
     ),
     "max_handlers of text": ((Echo, 0), {"max_handlers": "5"}, ValueError, "max_handlers='5' must be a whole number"),
     "max_handlers and a half": (
@@ -141,8 +140,8 @@ def test_service_is_a_value() -> None:
 
 # What is made of it
 
-MIX_INS = {"serial": SerialMixIn, "threads": ThreadingMixIn, "forks": ForkingMixIn, "async": AsyncMixIn}
-BOUNDS = {"serial": None, "threads": "max_threads", "forks": "max_children", "async": "max_tasks"}
+MIX_INS = {"serial": SerialMixIn, "threads": ThreadingMixIn, "forks": ForkingMixIn, "green": GreenMixIn, "async": AsyncMixIn}
+BOUNDS = {"serial": None, "threads": "max_threads", "forks": "max_children", "green": "max_greenlets", "async": "max_tasks"}
 
 
 @pytest.fixture

@@ -47,14 +47,15 @@ class Drain:
         self._seconds = seconds
         self.cut = 0
 
-    def run(self, sleep: Callable[[float], object] = time.sleep) -> None:
+    def run(self, sleep: Callable[[float], object] | None = None) -> None:
         """The whole drain, blocking at most the time in all and the grace.
 
         Args:
-            sleep: how to wait between two looks, given seconds.
+            sleep: how to wait between two looks, given seconds; `time.sleep` where nobody says otherwise.
         """
+        wait = sleep or time.sleep
         for tick in self._ticks():
-            sleep(tick)
+            wait(tick)
 
     async def run_async(self) -> None:
         """The whole drain, in an event loop."""

@@ -26,7 +26,8 @@ class Handler:
         self.request = request
         self.client_address = client_address
         self.server = server
-        vars(self).update(handler_args)
+        if handler_args:
+            vars(self).update(handler_args)
 
 
 class BaseRequestHandler(Handler):

@@ -7,3 +7,8 @@ def is_ours(hook: Any) -> bool:
     """True for a bound method that a class of this package defines."""
     module: str = getattr(getattr(hook, "__func__", None), "__module__", None) or ""
     return module.partition(".")[0] == __name__.partition(".")[0]
+
+
+def is_plain_class(candidate: Any) -> bool:
+    """True for a class whose instances are made as `object`'s are: no metaclass and no `__new__` has a say."""
+    return type(candidate) is type and candidate.__new__ is object.__new__

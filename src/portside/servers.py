@@ -6,8 +6,8 @@
                        |
                        +-> UDPServer    -->  UnixDatagramServer
 
-and, for each of the four, `Threading...`, `Forking...`, `Green...` and `Async...`: the engine's mix-in before the server. What the
-hooks have in common, the machine that calls them, is in `portside.dispatcher`.
+and, for each of the four, `Threading...`, `Forking...`, `Green...` and `Async...`: the engine's mix-in before the server.
+What the hooks have in common, the machine that calls them, is in `portside.dispatcher`.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from portside.binding import UnixFile, bind_inet, bind_unix, explain_bind_error,
 from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
+from portside.ownership import is_plain_class
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 
@@ -146,7 +147,14 @@ class BaseServer:
 
     def finish_request(self, request: Any, client_address: Any) -> Any:
         """Handle the request by calling `RequestHandlerClass`; returns what that returned."""
-        return self.RequestHandlerClass(request, client_address, self, **self.handler_args)
+        handler = self.RequestHandlerClass
+        if self.handler_args or not is_plain_class(handler):
+            return handler(request, client_address, self, **self.handler_args)
+        # What `handler(...)` does, from Python to Python: the interpreter keeps no C frame for the handler's life, which
+        # in a greenlet is memory for every idle client and time for every switch.
+        made = object.__new__(handler)
+        made.__init__(request, client_address, self)
+        return made
 
     def shutdown_request(self, request: Any) -> None:
         """Shut down and close one request."""

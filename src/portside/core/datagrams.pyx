@@ -1,9 +1,30 @@
-"""Addresses of the kernel as Python writes them, and datagrams in batches."""
+"""Addresses of the kernel as Python writes them, and datagrams in batches.
+
+A server's socket receives what is there with one system call and hands it out datagram by datagram. Answers to the
+senders of a batch gather while handlers run one after the other, and leave with one system call before the hub asks the
+kernel for more.
+"""
 
 import os
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+from portside.core.hub cimport Channel, Hub, hub_here
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, void *timeout)
+    int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
+
+    enum:
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
 
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -81,3 +102,148 @@ cdef object address_of(const sockaddr_storage *address, socklen_t length):
     if address.ss_family == AF_UNIX:
         return _unix_address(<sockaddr_un *>address, length)
     return None
+
+
+# The largest datagram and a byte, and a little more so that the first bytes of all do not share a line of the cache.
+cdef enum:
+    SLOT = 65536 + 192
+
+# Answers up to this size gather; UDP over IPv4 takes 65,507 bytes, and what is too long must fail where it is sent.
+cdef Py_ssize_t GATHERED = 9000
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Datagrams(Channel):
+    """A descriptor of a datagram socket, which may receive and send in batches.
+
+    Args:
+        fd: the descriptor, non-blocking; it stays the caller's.
+    """
+
+    def __dealloc__(self):
+        free(self.arrivals)
+        free(self.arrival_parts)
+        free(self.senders)
+        free(self.room)
+        free(self.departures)
+        free(self.departure_parts)
+        free(self.receivers)
+
+    cdef int open_batches(self) except -1:
+        """Make room for a batch each way; the kernel gives memory only to what is used of it."""
+        cdef int place
+        if self.arrivals != NULL:
+            return 0
+        self.arrivals = <mmsghdr *>calloc(BATCH, sizeof(mmsghdr))
+        self.arrival_parts = <iovec *>calloc(BATCH, sizeof(iovec))
+        self.senders = <sockaddr_storage *>calloc(BATCH, sizeof(sockaddr_storage))
+        self.room = <char *>malloc(<size_t>BATCH * SLOT)
+        self.departures = <mmsghdr *>calloc(BATCH, sizeof(mmsghdr))
+        self.departure_parts = <iovec *>calloc(BATCH, sizeof(iovec))
+        self.receivers = <sockaddr_storage *>calloc(BATCH, sizeof(sockaddr_storage))
+        if not (self.arrivals and self.arrival_parts and self.senders and self.room):
+            raise MemoryError()
+        if not (self.departures and self.departure_parts and self.receivers):
+            raise MemoryError()
+        self.sender_addresses = [None] * BATCH
+        self.departing = []
+        for place in range(BATCH):
+            self.arrival_parts[place].iov_base = self.room + place * SLOT
+            self.arrival_parts[place].iov_len = 65536
+            self.arrivals[place].msg_hdr.msg_iov = &self.arrival_parts[place]
+            self.arrivals[place].msg_hdr.msg_iovlen = 1
+            self.arrivals[place].msg_hdr.msg_name = &self.senders[place]
+            self.departures[place].msg_hdr.msg_iov = &self.departure_parts[place]
+            self.departures[place].msg_hdr.msg_iovlen = 1
+            self.departures[place].msg_hdr.msg_name = &self.receivers[place]
+        return 0
+
+    cdef int collect(self) except -1:
+        """Receive a batch where the last one is used up; returns how many datagrams are at hand. Never waits."""
+        cdef int place, count
+        self.open_batches()
+        if self.taken < self.arrived:
+            return self.arrived - self.taken
+        self.arrived = self.taken = 0
+        for place in range(BATCH):
+            self.arrivals[place].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
+        while True:
+            count = recvmmsg(self.fd, self.arrivals, BATCH, MSG_DONTWAIT, NULL)
+            if count >= 0:
+                self.arrived = count
+                self.drained = count < BATCH
+                return count
+            if errno == EAGAIN:
+                self.drained = True
+                return 0
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+                return -1
+
+    cdef object take(self, Py_ssize_t size):
+        """The next datagram at hand, cut to `size` bytes, and its sender's address."""
+        cdef int place = self.taken
+        cdef Py_ssize_t length = min(size, <Py_ssize_t>self.arrivals[place].msg_len)
+        data = PyBytes_FromStringAndSize(<char *>self.arrival_parts[place].iov_base, length)
+        if self.arrivals[place].msg_hdr.msg_namelen == 0:  # a Unix client that is bound to nothing
+            address = None
+        else:
+            address = address_of(&self.senders[place], self.arrivals[place].msg_hdr.msg_namelen)
+        self.sender_addresses[place] = address
+        self.taken += 1
+        return data, address
+
+    cdef int sender_place(self, object address):
+        """The place of the batch whose sender's address this very object is, or -1."""
+        cdef int tries, place = self.expected
+        if self.sender_addresses is None:
+            return -1
+        for tries in range(BATCH):
+            if place >= self.taken:
+                place = 0
+            if self.sender_addresses[place] is address and place < self.taken:
+                self.expected = place + 1
+                return place
+            place += 1
+        return -1
+
+    cdef int gather(self, bytes data, int place) except -1:
+        """Let an answer to the sender at `place` wait for the others; returns 0 where it cannot, and 1 where it does."""
+        cdef Hub hub = hub_here()
+        cdef int slot = self.waiting
+        if hub is None or not hub.is_green() or self.hub is not hub and self.hub is not None:
+            return 0
+        if slot == BATCH or PyBytes_GET_SIZE(data) > GATHERED:
+            self.post()
+            return 0
+        self.departing.append(data)
+        memcpy(&self.receivers[slot], &self.senders[place], self.arrivals[place].msg_hdr.msg_namelen)
+        self.departures[slot].msg_hdr.msg_namelen = self.arrivals[place].msg_hdr.msg_namelen
+        self.departure_parts[slot].iov_base = PyBytes_AS_STRING(data)
+        self.departure_parts[slot].iov_len = PyBytes_GET_SIZE(data)
+        self.waiting += 1
+        if not self.dirty:
+            self.dirty = True
+            self.dirtier = hub.outgoing
+            hub.outgoing = self
+        return 1
+
+    cdef int post(self) except -1:
+        """Send what has gathered. A datagram that cannot be sent is told and dropped, as datagrams may be."""
+        cdef int done = 0, count
+        while done < self.waiting:
+            count = sendmmsg(self.fd, self.departures + done, self.waiting - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if count >= 0:
+                done += count
+            elif errno != EINTR:
+                self._tell(done, errno)
+                done += 1
+        self.waiting = 0
+        self.departing.clear()
+        return 0
+
+    def _tell(self, int slot, int error):
+        if self.on_unsent is not None:
+            address = address_of(&self.receivers[slot], self.departures[slot].msg_hdr.msg_namelen)
+            self.on_unsent(address, OSError(error, os.strerror(error)))

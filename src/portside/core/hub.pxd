@@ -70,13 +70,16 @@ cdef class Channel(Deadline):
 
     cdef double deadline(self, bint write) noexcept
     cdef int wait(self, bint write, double by) except -1
-    cdef int _wait_here(self, Hub hub, bint write, double by) except -1
+    cdef int _wait_elsewhere(self, bint write, double by) except -1
+    cdef int _wake_readers(self, Hub hub) except -1
+    cdef int _wake_writers(self, Hub hub) except -1
     cdef int _watch(self, Hub hub, uint32_t events) except -1
     cdef int _control(self, Hub hub, uint32_t events) except -1
     cdef void happened(self, uint32_t events)
     cdef int close(self) except -1
     cdef void forget(self)
     cdef int flush(self) except -1
+    cdef int post(self) except -1
 
 
 cdef class Watch(Channel):
@@ -112,7 +115,8 @@ cdef class Hub:
     cdef Py_ssize_t heap_capacity
     cdef PyObject *newest  # living tasks, borrowed
     cdef readonly Py_ssize_t living
-    cdef Channel dirty  # its gathered output must leave before anything waits
+    cdef Channel dirty  # streams whose gathered output must leave before anything waits
+    cdef Channel outgoing  # sockets whose gathered datagrams leave before the kernel is asked
     cdef public Py_ssize_t credit  # bytes that the running task may still move before the others get a turn
     cdef readonly uint64_t turns
     cdef readonly bint idle
@@ -140,9 +144,11 @@ cdef class Hub:
     cdef void _push_first(self, Task task)
     cdef int _run_task(self, Task task, object greenlet) except -1
     cdef int _flush(self) except -1
+    cdef int _post(self) except -1
     cdef int schedule(self, Deadline deadline, double at) except -1
     cdef void unschedule(self, Deadline deadline) noexcept
 
 
 cdef Hub hub_here()
 cdef bint in_green() noexcept
+cpdef int give_way() except -1

@@ -128,6 +128,7 @@ cdef int switch(object greenlet) except -1:
     return 0
 
 
+@cython.final
 @cython.no_gc_clear
 @cython.freelist(256)
 cdef class Task:
@@ -296,6 +297,11 @@ cdef class Channel(Deadline):
             hub.channels[self.fd] = NULL
 
     cdef int flush(self) except -1:
+        """Send gathered output, waiting where the kernel has no room."""
+        return 0
+
+    cdef int post(self) except -1:
+        """Send gathered datagrams, never waiting."""
         return 0
 
     cdef double deadline(self, bint write) noexcept:
@@ -311,49 +317,49 @@ cdef class Channel(Deadline):
     cdef int wait(self, bint write, double by) except -1:
         """Wait until the descriptor is ready, or may be; the caller has just found that it is not.
 
+        Who is woken for another reason stays in `readers` or `writers`: a task that waits no more takes no harm.
+
         Returns:
             0 when the time `by` has come first.
 
         Raises:
             OSError: EBADF, it was closed meanwhile.
         """
+        cdef Hub hub = self.hub
+        cdef uint32_t events = <uint32_t>EPOLLOUT if write else <uint32_t>(EPOLLIN | EPOLLRDHUP)
+        if hub is None or self.closed or hub.thread != pthread_self() or hub.epoll < 0 or not hub.is_green():
+            return self._wait_elsewhere(write, by)
+        if hub.dirty is not None:
+            hub._flush()
+        if self._watch(hub, events) == 1 or not (self.stuffed if write else self.drained):
+            return 1
+        if write:
+            self.write_by = by
+            self.writers = _added(self.writers, hub.here())
+        else:
+            self.read_by = by
+            self.readers = _added(self.readers, hub.here())
+        if by < self.at or by != INFINITY and self.place < 0:
+            hub.schedule(self, by)
+        hub.park()
+        if self.closed:
+            raise OSError(EBADF, os.strerror(EBADF))
+        if by == INFINITY:
+            return 1
+        return not ((self.write_by if write else self.read_by) < 0 and by <= monotonic())
+
+    cdef int _wait_elsewhere(self, bint write, double by) except -1:
+        """The same for the first wait, for a wait outside of tasks, and in another thread than the first."""
         cdef Hub hub = hub_here()
         if self.closed:
             raise OSError(EBADF, os.strerror(EBADF))
         if hub is None or not hub.is_green():
             return self._wait_blocking(write, by)
-        if self.hub is not hub:
-            if self.hub is not None and self.hub.epoll >= 0:
-                return Watch(self.fd).wait(write, by)  # another thread's hub watches it for its own tasks
-            self.hub = hub
-            self.interest = 0
-        return self._wait_here(hub, write, by)
-
-    cdef int _wait_here(self, Hub hub, bint write, double by) except -1:
-        cdef Task me
-        if hub.dirty is not None:
-            hub._flush()
-        if self._watch(hub, EPOLLOUT if write else EPOLLIN | EPOLLRDHUP) == 1 or not (self.stuffed if write else self.drained):
-            return 1
-        me = hub.here()
-        if write:
-            self.write_by = by
-            self.writers = _added(self.writers, me)
-        else:
-            self.read_by = by
-            self.readers = _added(self.readers, me)
-        if by < self.at or by != INFINITY and self.place < 0:
-            hub.schedule(self, by)
-        try:
-            hub.park()
-        finally:
-            if write:
-                self.writers = _removed(self.writers, me)
-            else:
-                self.readers = _removed(self.readers, me)
-        if self.closed:
-            raise OSError(EBADF, os.strerror(EBADF))
-        return not ((self.write_by if write else self.read_by) < 0 and by <= monotonic())
+        if self.hub is not None and self.hub.epoll >= 0:
+            return Watch(self.fd).wait(write, by)  # the other hub watches it for its own tasks
+        self.hub = hub
+        self.interest = 0
+        return self.wait(write, by)
 
     cdef int _watch(self, Hub hub, uint32_t events) except -1:
         """Let epoll watch for `events` too; returns 1 for a descriptor that is always ready."""
@@ -405,21 +411,33 @@ cdef class Channel(Deadline):
             self.ended = True
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self.drained = False
-            if self.readers is not None:
-                _wake_all(self.hub, self.readers)
+            self._wake_readers(self.hub)
         if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
             self.stuffed = False
-            if self.writers is not None:
-                _wake_all(self.hub, self.writers)
+            self._wake_writers(self.hub)
+
+    cdef int _wake_readers(self, Hub hub) except -1:
+        cdef object waiting = self.readers
+        if waiting is not None:
+            self.readers = None
+            _wake_all(hub, waiting)
+        return 0
+
+    cdef int _wake_writers(self, Hub hub) except -1:
+        cdef object waiting = self.writers
+        if waiting is not None:
+            self.writers = None
+            _wake_all(hub, waiting)
+        return 0
 
     cdef int due(self, Hub hub) except -1:
         cdef double now = monotonic()
         if self.readers is not None and self.read_by <= now:
             self.read_by = -1
-            _wake_all(hub, self.readers)
+            self._wake_readers(hub)
         if self.writers is not None and self.write_by <= now:
             self.write_by = -1
-            _wake_all(hub, self.writers)
+            self._wake_writers(hub)
         cdef double by = INFINITY
         if self.readers is not None and self.read_by >= 0:
             by = self.read_by
@@ -434,10 +452,8 @@ cdef class Channel(Deadline):
         self.closed = True
         self.forget()
         if self.hub is not None:
-            if self.readers is not None:
-                _wake_all(self.hub, self.readers)
-            if self.writers is not None:
-                _wake_all(self.hub, self.writers)
+            self._wake_readers(self.hub)
+            self._wake_writers(self.hub)
         self.fd = -1
         return 0
 
@@ -454,6 +470,20 @@ cdef class Watch(Channel):
         self.drained = self.stuffed = True
         return self._control(hub, self.interest | events)
 
+    def attend(self):
+        """Wake the calling task once when it can be read, whatever the task is doing then."""
+        cdef Hub hub = hub_here()
+        if self.hub is not hub:
+            self.hub = hub
+            self.interest = 0
+        self._watch(hub, EPOLLIN)
+        self.readers = _added(self.readers, hub.here())
+
+    @property
+    def attended(self):
+        """True until what `attend` watches for has happened."""
+        return self.readers is not None
+
     def wait_readable(self, timeout=None):
         """Wait until it can be read; False when `timeout` seconds have passed first."""
         return bool(self.wait(False, INFINITY if timeout is None else monotonic() + timeout))
@@ -468,28 +498,19 @@ cdef class Watch(Channel):
 
 
 cdef object _added(object waiting, Task task):
-    if waiting is None:
+    if waiting is None or waiting is task:
         return task
-    if type(waiting) is list:
+    if type(waiting) is not list:
+        return [waiting, task]
+    if task not in <list>waiting:
         (<list>waiting).append(task)
-        return waiting
-    return [waiting, task]
-
-
-cdef object _removed(object waiting, Task task):
-    if waiting is task:
-        return None
-    if type(waiting) is list:
-        if task in <list>waiting:
-            (<list>waiting).remove(task)
-        return waiting if len(<list>waiting) else None
     return waiting
 
 
 cdef int _wake_all(Hub hub, object waiting) except -1:
     if type(waiting) is Task:
         return hub.wake(<Task>waiting)
-    for task in list(waiting):
+    for task in <list>waiting:
         hub.wake(<Task>task)
     return 0
 
@@ -509,6 +530,7 @@ cdef void _unlink(Task task):
     hub.living -= 1
 
 
+@cython.final
 cdef class Hub:
     """The loop of one thread. It is made by the first task of the thread and closed after the last.
 
@@ -679,6 +701,17 @@ cdef class Hub:
             channel.flush()
         return 0
 
+    cdef int _post(self) except -1:
+        """Send the datagrams that have gathered; what the kernel has no room for stays for later."""
+        cdef Channel channel
+        while self.outgoing is not None:
+            channel = self.outgoing
+            self.outgoing = channel.dirtier
+            channel.dirtier = None
+            channel.dirty = False
+            channel.post()
+        return 0
+
     cdef int give_way(self, Task me) except -1:
         cdef Task task
         self.credit = CREDIT
@@ -744,6 +777,8 @@ cdef class Hub:
     cdef int ask(self, bint block) except -1:
         """Take in what the kernel knows; returns 1 when a signal came instead."""
         cdef int count, place, timeout = 0
+        if self.outgoing is not None:
+            self._post()
         if block:
             timeout = self._patience()
         if timeout != 0:
@@ -891,6 +926,7 @@ cdef class Hub:
         self.push(task)
         return task
 
+    @cython.binding(False)
     def _work(self):
         """What each worker greenlet does: task after task, without a switch where there is one at hand."""
         cdef Task task
@@ -1188,10 +1224,11 @@ def wake(Task task):
     task.hub.wake(task)
 
 
-def give_way():
+cpdef int give_way() except -1:
     """Let everybody else who is ready run first."""
     if in_green():
         hub_here().take_turns()
+    return 0
 
 
 def wait_readable(int fd, timeout=None):
@@ -1298,3 +1335,16 @@ def sleep(double seconds):
             hub.park()
     finally:
         alarm.cancel()
+
+
+def nap(timeout=None):
+    """Wait until somebody wakes this task, at most `timeout` seconds; for a loop that looks for itself what happened."""
+    cdef Timer timer
+    if timeout is None:
+        hub_here().park()
+        return
+    timer = Timer(timeout)
+    try:
+        hub_here().park()
+    finally:
+        timer.cancel()

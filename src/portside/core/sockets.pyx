@@ -15,7 +15,7 @@ from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EALREADY, EBADF, EINPROGRESS, EINTR, EINVAL, EISCONN, errno
 from libc.math cimport INFINITY
 
-from portside.core.datagrams cimport address_of, sockaddr, sockaddr_storage, socklen_t
+from portside.core.datagrams cimport Datagrams, address_of, sockaddr, sockaddr_storage, socklen_t
 from portside.core.hub cimport Channel, Hub, hub_here, in_green
 from portside.core.linux cimport monotonic
 from portside.core.stream cimport Stream
@@ -30,6 +30,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_NONBLOCK
         SOCK_CLOEXEC
         SOCK_STREAM
+        SOCK_DGRAM
         MSG_DONTWAIT
         MSG_NOSIGNAL
         MSG_WAITALL
@@ -57,7 +58,7 @@ class GreenSocket(socket.socket):
 
     writes_whole = True
 
-    __slots__ = ("_channel", "accepts_at_once")
+    __slots__ = ("_channel", "accepts_at_once", "_visitor")
 
     def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
         super().__init__(family, type, proto, fileno)
@@ -65,6 +66,7 @@ class GreenSocket(socket.socket):
         _base.setblocking(self, False)
         self._channel = _channel_of(self)
         self.accepts_at_once = False
+        self._visitor = None
         if default is not None:
             self.settimeout(default)
 
@@ -112,25 +114,35 @@ class GreenSocket(socket.socket):
     def accept(self):
         """Wait for a client; returns its socket and its address."""
         cdef Channel channel = self._channel
-        cdef sockaddr_storage address
-        cdef socklen_t length
         cdef double by = -1
-        cdef int fd
         while True:
-            length = sizeof(address)
-            fd = accept4(channel.fd, <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd >= 0:
-                return _accepted(self, fd), _peer(&address, length, fd)
-            if errno == EINTR:
-                PyErr_CheckSignals()
-                continue
-            if errno != EAGAIN or channel.patience == 0 or self.accepts_at_once:
-                PyErr_SetFromErrno(OSError)
-            channel.drained = True
+            visitor, self._visitor = self._visitor or _visitor_of(channel), None
+            if type(visitor) is tuple:
+                return _accepted(self, visitor[0]), visitor[1]
+            if visitor != EAGAIN or channel.patience == 0 or self.accepts_at_once:
+                raise OSError(visitor, os.strerror(visitor))
             if by < 0:
                 by = channel.deadline(False)
             if not channel.wait(False, by):
                 raise TimeoutError("timed out")
+
+    def knock(self):
+        """Look whether `accept` or `recvfrom` has something to give, or to raise, without waiting; they give that."""
+        channel = self._channel
+        if isinstance(channel, Datagrams):
+            return (<Datagrams>channel).collect() > 0
+        if self._visitor is None:
+            visitor = _visitor_of(channel)
+            if visitor == EAGAIN:
+                return False
+            self._visitor = visitor
+        return True
+
+    def await_knock(self, timeout=None):
+        """Wait until `knock` may say yes, at most `timeout` seconds, or until somebody wakes the task."""
+        cdef Channel channel = self._channel
+        if self._visitor is None:
+            channel.wait(False, INFINITY if timeout is None else monotonic() + timeout)
 
     def connect(self, address):
         """Connect to `address`; a host name is looked up in a thread."""
@@ -178,6 +190,9 @@ class GreenSocket(socket.socket):
             pass
         finally:
             channel.close()
+            if type(self._visitor) is tuple:
+                os.close(self._visitor[0])
+                self._visitor = None
             super()._real_close()
 
     def detach(self):
@@ -226,6 +241,9 @@ class GreenSocket(socket.socket):
 
     def recvfrom(self, bufsize, flags=0):
         """Data and the sender's address."""
+        channel = self._channel
+        if isinstance(channel, Datagrams) and (<Datagrams>channel).taken < (<Datagrams>channel).arrived:
+            return (<Datagrams>channel).take(bufsize)
         return _retried(self, False, flags, _base.recvfrom, bufsize, flags)
 
     def recvfrom_into(self, buffer, nbytes=0, flags=0):
@@ -265,7 +283,15 @@ class GreenSocket(socket.socket):
             PyBuffer_Release(&view)
 
     def sendto(self, data, *rest):
-        """Send to an address: `sendto(data, address)` or `sendto(data, flags, address)`."""
+        """Send to an address: `sendto(data, address)` or `sendto(data, flags, address)`.
+
+        Between two looks of a server at its socket, answers to the senders of one batch gather and leave together.
+        """
+        channel = self._channel
+        if isinstance(channel, Datagrams) and len(rest) == 1 and type(data) is bytes:
+            place = (<Datagrams>channel).sender_place(rest[0])
+            if place >= 0 and (<Datagrams>channel).gather(data, place):
+                return len(data)
         return _retried(self, True, rest[0] if len(rest) > 1 else 0, _base.sendto, data, *rest)
 
     def sendmsg(self, buffers, ancdata=(), flags=0, address=None):
@@ -300,9 +326,27 @@ class GreenSocket(socket.socket):
 
 cdef object _channel_of(sock):
     cdef Channel channel
-    if _type_of(sock) == SOCK_STREAM:
+    cdef int kind = _type_of(sock)
+    if kind == SOCK_STREAM:
         return Stream(_base.fileno(sock))
-    return Channel(_base.fileno(sock))
+    return (Datagrams if kind == SOCK_DGRAM else Channel)(_base.fileno(sock))
+
+
+cdef object _visitor_of(Channel channel):
+    """A new client's descriptor and address; or the errno why there is none."""
+    cdef sockaddr_storage address
+    cdef socklen_t length
+    cdef int fd
+    while True:
+        length = sizeof(address)
+        fd = accept4(channel.fd, <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd >= 0:
+            return fd, _peer(&address, length, fd)
+        if errno == EINTR:
+            PyErr_CheckSignals()
+            continue
+        channel.drained = errno == EAGAIN
+        return errno
 
 
 cdef object _accepted(listener, int fd):
@@ -312,6 +356,7 @@ cdef object _accepted(listener, int fd):
     sock._closed = False
     sock._channel = Stream(fd)
     sock.accepts_at_once = False
+    sock._visitor = None
     return sock
 
 

@@ -24,7 +24,7 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memmove
 
-from portside.core.hub cimport Channel, Hub, hub_here
+from portside.core.hub cimport Channel, Hub, give_way, hub_here
 from portside.core.linux cimport monotonic
 
 
@@ -87,6 +87,7 @@ cdef void return_output(char *buffer) noexcept:
         free(buffer)
 
 
+@cython.final
 @cython.no_gc_clear
 cdef class Stream(Channel):
     """A descriptor of a connected stream socket, with its unread input and unsent output.
@@ -106,11 +107,11 @@ cdef class Stream(Channel):
         """Receive at most `size` bytes, waiting for the first; 0 at the end of the stream."""
         cdef Py_ssize_t count
         cdef double by = -1
-        cdef Hub hub = hub_here()
+        cdef Hub hub = self.hub
         if self.broken is not None:
             self.check()
         if hub is not None and hub.credit <= 0:
-            hub.take_turns()
+            give_way()
         while True:
             if not self.drained or self.patience == 0 or flags & MSG_DONTWAIT:
                 count = c_recv(self.fd, buffer, size, flags)
@@ -130,8 +131,8 @@ cdef class Stream(Channel):
                 by = self.deadline(False)
             if not self.wait(False, by):
                 raise TimeoutError("timed out")
-            if hub is None or self.hub is not hub:  # woken by poll(2), which clears no flag
-                self.drained = False
+            self.drained = False
+            hub = self.hub
 
     cdef int await_input(self) except -1:
         """Wait while the kernel is known to have nothing, so that an idle stream holds no buffer."""
@@ -296,7 +297,7 @@ cdef class Stream(Channel):
     cdef int send_all(self, const char *data, Py_ssize_t size, double by) except -1:
         """Send all of `data`; `by` is when it must be done, or negative to find out when it is needed."""
         cdef Py_ssize_t count
-        cdef Hub hub = hub_here()
+        cdef Hub hub = self.hub
         while True:
             count = c_send(self.fd, data, size, MSG_NOSIGNAL)
             if count == size:
@@ -370,6 +371,7 @@ cdef class Stream(Channel):
         return 0
 
 
+@cython.final
 cdef class StreamReader:
     """A stream's input as a binary file: an `io.BufferedIOBase`.
 
@@ -543,6 +545,7 @@ cdef class StreamReader:
         return f"<{type(self).__module__}.{type(self).__name__} of {self.sock!r}>"
 
 
+@cython.final
 cdef class StreamWriter:
     """A stream's output as a binary file: an `io.BufferedIOBase`, whose writes are all sent, or gathered for a moment.
 

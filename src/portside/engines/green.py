@@ -33,14 +33,13 @@ class GreenEngine(Engine):
         if hub is None:
             core().hub.run(self.server.process_request_task, request, client_address)
         else:
-            self._tasks.add(hub.spawn(self._handle, request, client_address))
+            self._tasks.add(hub.spawn(GreenEngine._handle, self, request, client_address))
 
     def prepare(self) -> None:
         """Before a loop: a listener that a program has put in the place of ours must not block the hub either."""
-        listener = self.server._portside_own_socket(self.server.socket)
-        if isinstance(listener, core().sockets.GreenSocket):
+        self.server.socket = listener = self.server._portside_own_socket(self.server.socket)
+        if type(listener) is core().sockets.GreenSocket:
             listener.accepts_at_once = listener.gettimeout() is None
-        self.server.socket = listener
 
     def loop(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         """The accept loop, in a task of this thread's hub, which is run for its sake where it does not run yet."""
@@ -70,14 +69,14 @@ class GreenEngine(Engine):
             self.dispatcher.lifecycle.wake()
 
     def _serve(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
-        watch = core().hub.Watch(acceptor.fileno())
+        door = _door(self, run, acceptor)
         try:
-            self.dispatcher.turn(run, acceptor, 0)
             while not run.stopping:
-                watch.wait_readable(_earlier(timeout, acceptor.remaining()))
-                self.dispatcher.turn(run, acceptor, 0)
+                door.turn()
+                if not run.stopping:
+                    door.wait(_earlier(timeout, acceptor.remaining()))
         finally:
-            watch.release()
+            door.release()
         self.dispatcher.leave(run)
         self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain)
 
@@ -95,6 +94,77 @@ class GreenEngine(Engine):
 
 def _earlier(*limits: float | None) -> float | None:
     return min((each for each in limits if each is not None), default=None)
+
+
+class _Door:
+    """Where clients come in: waits for one, and takes turns of the accept loop. This one works for any listener.
+
+    Args:
+        engine: the engine.
+        run: the run of `serve_forever`.
+        acceptor: knows whether accepting is paused.
+    """
+
+    def __init__(self, engine: GreenEngine, run: Run, acceptor: Acceptor) -> None:
+        self._engine = engine
+        self._run = run
+        self._acceptor = acceptor
+        self._watch = core().hub.Watch(self._watched())
+
+    def _watched(self) -> int:
+        return self._acceptor.fileno()
+
+    def turn(self) -> None:
+        """Take one turn of the accept loop, without waiting."""
+        self._engine.dispatcher.turn(self._run, self._acceptor, 0)
+
+    def wait(self, seconds: float | None) -> None:
+        """Until there is something to see to, at most some seconds."""
+        self._watch.wait_readable(seconds)
+
+    def release(self) -> None:
+        """The loop is over."""
+        self._watch.release()
+
+
+class _GreenDoor(_Door):
+    """The same for a socket of ours, which is asked for a client without the detour over a selector."""
+
+    def _watched(self) -> int:
+        return self._run.waker.fileno()
+
+    def turn(self) -> None:
+        """Accept who is there, a batch at most, and see to wishes."""
+        if not self._watch.attended:
+            self._run.look()
+            self._watch.attend()
+        if self._run.stopping:
+            return
+        engine, dispatcher = self._engine, self._engine.dispatcher
+        left = dispatcher.transport.batch
+        while left and self._is_open() and engine.server.socket.knock():
+            dispatcher.accept_one(self._run, self._acceptor)
+            left -= 1
+        engine.server.service_actions()
+        self._crowded = not left
+
+    def _is_open(self) -> bool:
+        return not self._run.stopping and not self._acceptor.paused and self._engine.has_room()
+
+    def wait(self, seconds: float | None) -> None:
+        """Until there is something to see to, at most some seconds; a crowd at the door only waits for the others."""
+        listener: Any = self._engine.server.socket
+        if self._crowded:
+            core().hub.give_way()
+        elif self._is_open() and listener.fileno() >= 0:
+            listener.await_knock(seconds)
+        elif self._watch.attended:
+            core().hub.nap(seconds)
+
+
+def _door(engine: GreenEngine, run: Run, acceptor: Acceptor) -> _Door:
+    native = type(engine.server.socket) is core().sockets.GreenSocket and engine.server.socket.gettimeout() is None
+    return (_GreenDoor if native else _Door)(engine, run, acceptor)
 
 
 class GreenMixIn(_Server):

@@ -6,8 +6,8 @@ A client for which there is no thread is not accepted: it waits in the system's 
 import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from portside.core.pool import WorkerPool
 from portside.dispatcher import Dispatcher, Engine, machine
-from portside.engines.pool import WorkerPool
 
 if TYPE_CHECKING:
     from portside.servers import BaseServer as _Server

@@ -26,12 +26,12 @@ _pools: "weakref.WeakSet[WorkerPool]" = weakref.WeakSet()
 class _Worker:
     """One thread, and the lock that starts its next task."""
 
-    def __init__(self, pool: "WorkerPool", task: Task) -> None:
+    def __init__(self, pool: "WorkerPool", task: Task, name: str) -> None:
         self._pool = pool
         self._baton = threading.Lock()
         self._baton.acquire()
         self.task: Task | None = task
-        self.thread = threading.Thread(target=self._run, name=f"portside-handler-{next(_numbers)}")
+        self.thread = threading.Thread(target=self._run, name=f"{name}-{next(_numbers)}")
 
     def start(self, *, daemon: bool) -> None:
         self.thread.daemon = daemon
@@ -68,13 +68,17 @@ class WorkerPool:
     Args:
         limit: threads at most.
         on_room: called, from a worker's thread, when there is room again after `has_room` was False.
+        name: what the threads' names begin with.
 
     Resource handling: threads are started when needed and leave after `IDLE_SECONDS` without work, at `close()`, and
     when the interpreter ends; none of them keeps a program alive while it rests.
     """
 
-    def __init__(self, *, limit: int, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, *, limit: int, on_room: Callable[[], None] = lambda: None, name: str = "portside-handler"
+    ) -> None:
         self._limit = limit
+        self._name = name
         self._on_room = on_room
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -138,7 +142,7 @@ class WorkerPool:
         return bool(self._idle) or (len(self._workers) < self._limit and not self._waiting)
 
     def _start(self, task: Task, daemon: bool) -> None:
-        worker = _Worker(self, task)
+        worker = _Worker(self, task, self._name)
         self._workers.add(worker)  # before it starts: an interrupt (Ctrl-C) may come in between
         try:
             worker.start(daemon=daemon)
