@@ -6,7 +6,9 @@ FUZZ_SECONDS ?= 60
 
 BIN := .venv/bin
 READY := .venv/.ready
-CODE := $(wildcard src tests examples benchmarks fuzz tools noxfile.py)
+TOOLS := .venv/.tools
+CORE := src/portside/core
+CODE := $(wildcard src tests examples benchmarks fuzz tools noxfile.py setup.py)
 PYTEST := -m pytest $(if $(CI),-ra --durations=10,-q)
 
 # pyenv's commands refuse a version that is not active: make every stable one active, the newest first.
@@ -21,13 +23,19 @@ help: ## List these commands
 
 setup: $(READY) ## Set up .venv (the other commands do so by themselves)
 
-$(READY): pyproject.toml
+# The tools change seldom, the core often: what changed is made anew, and only that.
+$(READY): $(TOOLS) setup.py $(wildcard $(CORE)/*.pyx $(CORE)/*.pxd)
+	@echo "Compiling the core"
+	@PORTSIDE_CORE=require $(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+$(TOOLS): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Portside needs Python 3.11 or later; say which one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version) (once, about half a minute)"
 	@$(PYTHON) -m venv .venv || \
 		{ echo "This Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@PORTSIDE_CORE=no $(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 demo: $(READY) ## Show what Portside is for
@@ -67,5 +75,5 @@ fuzz: $(READY) ## Property tests with many examples each, then the fuzzers for a
 
 clean: ## Remove everything that can be made again
 	@rm -rf .venv .nox build dist src/*.egg-info .coverage .coverage.* htmlcov \
-		.hypothesis .mypy_cache .pytest_cache .ruff_cache
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache $(CORE)/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

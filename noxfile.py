@@ -20,5 +20,5 @@ else:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Install the package as a user gets it, not as an editable checkout, and run the tests on it."""
-    session.install(".[dev]")
+    session.install(".[dev]", env={"PORTSIDE_CORE": "require"})
     session.run("pytest", "-q", *session.posargs)

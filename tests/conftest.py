@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 DEADLINE = 10.0  # seconds; no answer on the loopback takes as long, so a wait that reaches it is a failure
-SETTLE = 5.0  # seconds that a server's threads and children have to go once its test is over
+SETTLE = 10.0  # seconds that a server's threads and children have to go once its test is over
 TICK = 0.01  # seconds between two looks
 
 Address = tuple[Any, ...] | str
 Connect = Callable[[Address], socket.socket]
 
-# A slow machine is no failure of a property, so no deadline; all else stays as Hypothesis chose for here or for CI.
-settings.register_profile("house", settings(), deadline=None)
+# A slow machine is no failure of a property, so nothing is timed; all else stays as Hypothesis chose, here or for CI.
+settings.register_profile("house", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
     "fuzz",
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20000")),
@@ -71,6 +71,16 @@ def holdings() -> Holdings:
         threads=frozenset(threading.enumerate()),
         children=frozenset(psutil.Process().children(recursive=True)),
     )
+
+
+class StillClock:
+    """Stands in for the module `time`, where only the test moves the time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = SETTLE) -> bool:

@@ -41,21 +41,34 @@ def harmless(kit: Kit, handler: Any, **options: Any) -> Iterator[Stand]:
 # Clients
 
 
+@contextlib.contextmanager
+def impatient(kit: Kit, *said: bytes, scheme: str = "tcp") -> Iterator[list[socket.socket]]:
+    """A server that waits a moment for each line, and clients that have said something and then are silent.
+
+    It begins to serve when all is said: it would not wait for a client that a busy machine holds up.
+    """
+    with bound(kit, kit.handlers.Impatient, scheme=scheme) as server, contextlib.closing(Stand(server)) as stand:
+        clients = [stand.dial() for _ in said]
+        for client, words in zip(clients, said, strict=True):
+            client.sendall(words)
+        stand.start()
+        yield clients
+
+
 @pytest.mark.parametrize("scheme", STREAMS)
 def test_half_a_line_and_then_silence(kit: Kit, scheme: str, journal: Journal) -> None:
-    with harmless(kit, kit.handlers.Impatient, scheme=scheme) as stand, stand.dial() as client:
-        client.sendall(b"half a li")
-        assert rest(client) == b""
-        assert journal.next("ConnectionClosed").reason == "timed out"
-        assert journal.all("HandlerFailed") == []
+    with impatient(kit, b"half a li", b"next\n", scheme=scheme) as clients:
+        assert [rest(client) for client in clients] == [b"", b"NEXT\n"]
+        assert [journal.next("ConnectionClosed").reason for _ in clients] == ["timed out"] * 2
+    assert journal.all("HandlerFailed") == []
 
 
 def test_silence_between_lines(kit: Kit, journal: Journal) -> None:
-    with harmless(kit, kit.handlers.Impatient) as stand, stand.dial() as client:
-        assert asked(client, b"one\n") == b"ONE\n"
-        assert rest(client) == b""
-        closed = journal.next("ConnectionClosed")
-        assert (closed.reason, closed.bytes_in, closed.bytes_out) == ("timed out", 4, 4)
+    with impatient(kit, b"one\n", b"next\n") as clients:
+        assert [rest(client) for client in clients] == [b"ONE\n", b"NEXT\n"]
+        closed = [journal.next("ConnectionClosed") for _ in clients]
+        told = {(each.reason, each.bytes_in, each.bytes_out) for each in closed}
+        assert told == {("timed out", 4, 4), ("timed out", 5, 5)}
 
 
 def framed(kit: Kit, codec: Codec) -> type:

@@ -26,7 +26,7 @@ from portside.service.description import EngineName
 from tests.conftest import DEADLINE, wait_until
 
 PORTSIDE = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-m", "portside"]
-SECONDS = 20.0
+SECONDS = 40.0
 COMMANDS = ["serve", "echo", "time", "discard", "chargen", "connect"]
 HEAVY = ["asyncio", "concurrent.futures", "selectors", "socket", "ssl", "portside.servers", "portside.endpoints"]
 
@@ -133,6 +133,27 @@ def ended(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tupl
     process.send_signal(number)
     _, errors = process.communicate(timeout=SECONDS)
     return process.returncode, errors.decode()
+
+
+@contextmanager
+def asking(endpoint: object, question: bytes, folder: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """The client with an input that has ended; it waits for datagrams until the end of the block."""
+    with started("connect", endpoint, "--wait", 3600, folder=folder) as process:
+        assert process.stdin is not None
+        process.stdin.write(question)
+        process.stdin.close()
+        process.stdin = None
+        yield process
+        assert process.poll() is None
+        assert ended(process) == (130, "")
+
+
+def is_served(endpoint: Endpoint) -> bool:
+    try:
+        endpoint.connect(DEADLINE).close()
+    except OSError:  # there is no socket file yet, or nobody who listens
+        return False
+    return True
 
 
 def answer(endpoint: Endpoint, question: bytes) -> bytes:
@@ -355,7 +376,7 @@ def test_verbose_tells_of_connections(folder: Path) -> None:
 def test_failed_handler_is_told(options: list[str], folder: Path) -> None:
     with started("serve", "shout:Failing", "unix:sock", *options, folder=folder) as process:
         endpoint = Endpoint.parse(f"unix:{folder}/sock")
-        assert wait_until((folder / "sock").exists, SECONDS)
+        assert wait_until(lambda: is_served(endpoint), SECONDS)
         assert answer(endpoint, b"") == b""
         code, said = ended(process)
     assert code == 0
@@ -365,8 +386,9 @@ def test_failed_handler_is_told(options: list[str], folder: Path) -> None:
 
 def test_quiet_says_nothing(folder: Path) -> None:
     with started("echo", "unix:sock", "--quiet", folder=folder) as process:
-        assert wait_until((folder / "sock").exists, SECONDS)
-        assert answer(Endpoint.parse(f"unix:{folder}/sock"), b"hello") == b"hello"
+        endpoint = Endpoint.parse(f"unix:{folder}/sock")
+        assert wait_until(lambda: is_served(endpoint), SECONDS)
+        assert answer(endpoint, b"hello") == b"hello"
         assert ended(process) == (0, "")
 
 
@@ -418,11 +440,13 @@ def test_echo_on_all_kinds_of_endpoint(folder: Path) -> None:
 
 
 def test_time() -> None:
+    daytime = re.compile(r"\w+day, \w+ \d\d, \d{4} \d\d:\d\d:\d\d-\S+\r\n?")
     with serving("time", 0, "udp://127.0.0.1:0", announced=2) as (process, [tcp, udp]):
-        for where in (tcp, udp):
-            done = ran("connect", where, "--wait", 0.5, given=b"what time is it?\n")
-            assert done.returncode == 0, done.stderr
-            assert re.fullmatch(rb"\w+day, \w+ \d\d, \d{4} \d\d:\d\d:\d\d-\S+\r\n", done.stdout)
+        done = ran("connect", tcp, given=b"what time is it?\n")
+        assert done.returncode == 0, done.stderr
+        assert daytime.fullmatch(done.stdout.decode())
+        with asking(udp, b"what time is it?\n") as client:
+            assert daytime.fullmatch(line(client.stdout))
         assert ended(process) == (0, "")
 
 
@@ -539,7 +563,7 @@ def unused() -> str:
 @pytest.mark.parametrize("where", ["tcp://", "udp://"])
 def test_connect_to_nobody(where: str) -> None:
     endpoint = where + unused()
-    said = one_sentence(ran("connect", endpoint, given=b"hello\n"))
+    said = one_sentence(ran("connect", endpoint, "--wait", SECONDS, given=b"hello\n"))
     assert endpoint in said
     assert "Connection refused" in said
 
@@ -604,7 +628,7 @@ def at(receiver: socket.socket) -> str:
 
 @pytest.mark.parametrize(("options", "ending"), [([], b""), (["--crlf"], b"\r\n")])
 def test_each_line_is_a_datagram(options: list[str], ending: bytes, receiver: socket.socket) -> None:
-    with started("connect", at(receiver), *options) as process:
+    with started("connect", at(receiver), "--wait", 3600, *options) as process:
         assert process.stdin is not None
         process.stdin.write(b"one\ntwo\r\n\nlast")
         process.stdin.flush()
@@ -616,9 +640,8 @@ def test_each_line_is_a_datagram(options: list[str], ending: bytes, receiver: so
         assert data == b"last" + ending
         for answer in (b"without an end", b"with one\n"):  # late: the input has ended
             receiver.sendto(answer, client)
-        out, errors = process.communicate(timeout=SECONDS)
-    assert (process.returncode, errors) == (0, b"")
-    assert out == b"without an end\nwith one\n"
+        assert [line(process.stdout) for _ in range(2)] == ["without an end", "with one"]
+        assert ended(process) == (130, "")
 
 
 def test_answers_are_printed_while_the_input_goes_on(receiver: socket.socket) -> None:
@@ -633,18 +656,15 @@ def test_answers_are_printed_while_the_input_goes_on(receiver: socket.socket) ->
 
 
 def test_wait_is_how_long_late_answers_have(receiver: socket.socket) -> None:
-    with started("connect", at(receiver), "--wait", 2 * SECONDS) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"hello\n")
-        process.stdin.close()
-        process.stdin = None
+    done = ran("connect", at(receiver), "--wait", 0.1, given=b"is anybody there?\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert receiver.recv(100) == b"is anybody there?"
+    with asking(at(receiver), b"hello\n") as process:
         _, client = receiver.recvfrom(100)
         receiver.sendto(b"one", client)
         assert line(process.stdout) == "one"
         receiver.sendto(b"another", client)
         assert line(process.stdout) == "another"
-        assert process.poll() is None
-        assert ended(process) == (130, "")
 
 
 def test_a_line_too_long_for_a_datagram(receiver: socket.socket) -> None:
@@ -653,6 +673,6 @@ def test_a_line_too_long_for_a_datagram(receiver: socket.socket) -> None:
 
 def test_unix_datagrams(folder: Path) -> None:
     with serving("echo", "unixgram:sock", folder=folder) as (process, _):
-        done = ran("connect", "unixgram:sock", "--wait", 0.5, folder=folder, given=b"hello\nyou\n")
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"hello\nyou\n", b"")
+        with asking("unixgram:sock", b"hello\nyou\n", folder) as client:
+            assert [line(client.stdout) for _ in range(2)] == ["hello", "you"]
         assert ended(process) == (0, "")

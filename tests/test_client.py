@@ -4,10 +4,12 @@ import contextlib
 import errno
 import io
 import itertools
+import os
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,13 +20,14 @@ from portside.endpoints import Endpoint, EndpointError
 from portside.frames import FrameReader
 from portside.framing import Codec, FrameCorrupt, FrameTooLong, LengthPrefixed, Lines
 from portside.reading import PatientReader
-from tests.conftest import DEADLINE
+from tests.conftest import DEADLINE, StillClock
 from tests.engines.blocking import DatagramEcho, Farewell, FrameEcho
 from tests.engines.instruments import PIECE, pattern
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 SOON = 0.05  # seconds after which a test's deadline passes
+MINE = f"@portside-test-client-{os.getpid()}"  # nobody else's: the whole machine shares these names
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def paired(listener: socket.socket, *, timeout: float | None = None, codec: Code
 # Connecting
 
 
-@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "unix:@portside-test-client"])
+@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", f"unix:{MINE}"])
 def test_stream_speaks_lines(scheme: str) -> None:
     with portside.start(Farewell, scheme) as server, portside.connect(server.endpoint, timeout=DEADLINE) as client:
         assert isinstance(client, StreamClient)
@@ -248,6 +251,14 @@ def test_reader_at_the_end_stays_there() -> None:
 # Deadlines
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    """The clients' clock, which stands still unless the test moves it; sockets have their own."""
+    clock = StillClock()
+    monkeypatch.setattr("portside.client.time", clock)
+    return clock
+
+
 def test_files_can_be_read_again_after_a_timeout(listener: socket.socket) -> None:
     with paired(listener, timeout=SOON) as (client, server):
         for _ in range(2):
@@ -277,18 +288,19 @@ def test_frames_go_on_after_a_timeout(listener: socket.socket) -> None:
         assert client.receive() == b"half a line"
 
 
-def test_deadline_holds_for_all_operations_together(pair: Pair) -> None:
+def test_deadline_holds_for_all_operations_together(pair: Pair, clock: StillClock) -> None:
     client, server = pair
     server.sendall(b"one\ntwo\n")
-    started = time.monotonic()
     with client.deadline(SOON):
         assert [client.receive(), client.receive()] == [b"one", b"two"]
-        for _ in range(2):
-            with pytest.raises(TimeoutError):
-                client.receive()
-        with pytest.raises(TimeoutError, match="the deadline has passed"):
-            client.send(b"too late")
-    assert time.monotonic() - started >= SOON
+        clock.now = SOON * 0.75
+        with pytest.raises(TimeoutError, match="timed out"):
+            client.receive()
+        assert client.socket.gettimeout() == pytest.approx(SOON / 4)
+        clock.now = SOON
+        for operation in (client.receive, partial(client.send, b"too late")):
+            with pytest.raises(TimeoutError, match="the deadline has passed"):
+                operation()
 
 
 def test_connection_is_usable_after_a_deadline(pair: Pair) -> None:
@@ -306,9 +318,9 @@ def test_timeout_is_back_after_a_deadline(listener: socket.socket) -> None:
         with client.deadline(60):
             client.receive()
             assert client.socket.gettimeout() == 5
-        with client.deadline(1):
+        with client.deadline(4):
             client.send(b"x")
-            assert (client.socket.gettimeout() or 5) <= 1
+            assert (client.socket.gettimeout() or 5) <= 4
         assert client.socket.gettimeout() == 5
 
 
@@ -341,7 +353,7 @@ def test_deadline_holds_for_writing_too(pair: Pair) -> None:
 # Datagrams
 
 
-@pytest.mark.parametrize("where", ["udp://127.0.0.1:0", "unixgram:@portside-test-client"])
+@pytest.mark.parametrize("where", ["udp://127.0.0.1:0", f"unixgram:{MINE}"])
 def test_datagrams_are_frames(where: str) -> None:
     with (
         portside.start(DatagramEcho, where, engine="serial") as server,
@@ -358,8 +370,8 @@ def test_datagram_that_nobody_answers_times_out() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         with portside.connect(f"udp://127.0.0.1:{silent.getsockname()[1]}") as client:
+            client.send(b"hello")
             with client.deadline(SOON):
-                client.send(b"hello")
                 for _ in range(2):
                     with pytest.raises(TimeoutError):
                         client.receive()

@@ -16,7 +16,7 @@ import pytest
 from portside import compat
 from tests.conftest import DEADLINE
 
-SECONDS = 20.0
+SECONDS = 40.0
 PYTHON = [sys.executable, "-W", "error"]
 COMPAT = [*PYTHON, "-m", "portside.compat"]
 

@@ -28,7 +28,7 @@ from tests.conftest import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if path.exists()]
-SECONDS = 20.0
+SECONDS = 40.0
 PYTHON = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 
 

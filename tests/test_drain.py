@@ -7,14 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from portside import dispatcher, socketserver, telemetry
 from portside import drain as module
-from portside import socketserver, telemetry
 from portside.connections import Connection, Connections
 from portside.drain import GRACE, INSIST, QUIET, TICK, Drain
 from portside.telemetry import CloseReason
@@ -198,6 +199,13 @@ def seen() -> Iterator[Seen]:
         yield seen
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers that were cut get the time that a busy machine needs; those that return at once take no more of it."""
+    for user in (module, dispatcher):
+        monkeypatch.setattr(user, "GRACE", DEADLINE)
+
+
 @contextmanager
 def one_client(kind: str, handler: Any) -> Iterator[tuple[Any, socket.socket]]:
     """A server in the background, and a client whose handler has said "!"."""
@@ -206,6 +214,8 @@ def one_client(kind: str, handler: Any) -> Iterator[tuple[Any, socket.socket]]:
     with server:
         with client_of(server) as client:
             assert client.recv(1) == b"!"
+            if kind.startswith("Forking"):  # a child may speak before its parent has noted it
+                assert wait_until(lambda: bool(server.active_children))
             yield server, client
         loop.join(DEADLINE)
     assert not loop.is_alive()
@@ -229,42 +239,69 @@ KINDS = ["ThreadingTCPServer", "ForkingTCPServer", "AsyncTCPServer"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_idle_client_gets_its_answer(kind: str, seen: Seen) -> None:
+def test_an_idle_client_gets_its_answer(kind: str, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INSIST", 2)  # never: a client that is not woken for being quiet would be cut
     with one_client(kind, HANDLERS.get(kind, count_and_tell)) as (server, client):
         client.sendall(b"12345")
-        started = time.monotonic()
         server.shutdown(drain=DEADLINE)
-        assert time.monotonic() - started < DEADLINE * INSIST
         assert read_all(client) == b"5"
     assert [(event.running, event.seconds) for event in seen.of(telemetry.DrainStarted)] == [(1, DEADLINE)]
     assert (seen.outcome, seen.reasons) == ([(0, 0)], [CloseReason.DONE])
 
 
+class Pace:
+    """Takes steps with short pauses between them; on a busy machine they may become long ones."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0  # seconds from before one step until after the next
+        self._began = time.monotonic()
+
+    def take(self, step: Callable[[], object]) -> None:
+        threading.Event().wait(QUIET / 10)
+        began = time.monotonic()
+        step()
+        self.longest = max(self.longest, time.monotonic() - self._began)
+        self._began = began
+
+
+def upload(kind: str) -> tuple[bytes, float]:
+    """What is answered to a client that uploads 21 bytes during a drain, and its longest pause in seconds."""
+    answer, pace = b"", Pace()
+    with one_client(kind, HANDLERS.get(kind, count_and_tell)) as (server, client):
+        send, end = partial(client.sendall, b"x"), partial(client.shutdown, socket.SHUT_WR)
+        stopping = threading.Thread(target=partial(server.shutdown, drain=DEADLINE), daemon=True)
+        steps: list[Callable[[], object]] = [send, stopping.start, *[send] * 20, end]
+        with suppress(OSError):  # it was disturbed: the conversation is over before the upload is
+            for step in steps:
+                pace.take(step)
+            answer = read_all(client)
+        stopping.join(DEADLINE)
+    return answer, pace.longest
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_upload_is_not_disturbed(kind: str, seen: Seen) -> None:
-    """It lasts longer than a client may be quiet, and pauses for less."""
-    with one_client(kind, HANDLERS.get(kind, count_and_tell)) as (server, client):
-        client.sendall(b"x")
-        stopping = in_background(lambda: server.shutdown(drain=DEADLINE))
-        for _ in range(20):
-            threading.Event().wait(QUIET / 10)
-            client.sendall(b"x")
-        client.shutdown(socket.SHUT_WR)
-        assert read_all(client) == b"21"
-        stopping.join(DEADLINE)
+    """It lasts longer than a client may be quiet, and pauses for less; where a busy machine does not let it, again."""
+    answer, pause = upload(kind)
+    while answer != b"21":
+        assert pause > QUIET - TICK, "an upload that did not pause was disturbed"
+        seen.events.clear()
+        answer, pause = upload(kind)
     assert (seen.outcome, seen.reasons) == ([(0, 0)], [CloseReason.DONE])
 
 
-def test_a_client_that_never_stops_is_asked_to(seen: Seen) -> None:
+def test_a_client_that_never_stops_is_asked_to(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INSIST", 0.1)  # after a second, which leaves most of the time for the answer
     with one_client("ThreadingTCPServer", count_and_tell) as (server, client):
         stopped = threading.Event()
 
         def talk() -> None:
-            while not stopped.wait(QUIET / 10):
-                client.sendall(b"x")
+            with suppress(OSError):  # the handler has answered and left
+                while not stopped.wait(QUIET / 10):
+                    client.sendall(b"x")
 
         talking = in_background(talk)
-        server.shutdown(drain=2.0)
+        server.shutdown(drain=DEADLINE)
         stopped.set()
         talking.join(DEADLINE)
         assert int(client.recv(100)) > 0
@@ -290,6 +327,7 @@ def test_an_answer_arrives_whole(kind: str, seen: Seen) -> None:
     assert (seen.outcome, seen.reasons) == ([(0, 0)], [CloseReason.DONE])
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("kind", ["ThreadingTCPServer", "ForkingTCPServer"])
 def test_a_client_that_does_not_read_is_cut(kind: str, seen: Seen) -> None:
     with one_client(kind, write_much) as (server, _):
@@ -298,6 +336,7 @@ def test_a_client_that_does_not_read_is_cut(kind: str, seen: Seen) -> None:
     assert not seen.of(telemetry.HandlerFailed)
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_time_at_all(kind: str, seen: Seen) -> None:
     with one_client(kind, HANDLERS.get(kind, count_and_tell)) as (server, _):
@@ -314,7 +353,7 @@ def test_a_thread_that_waits_for_something_else_is_abandoned(seen: Seen) -> None
 
     with one_client("ThreadingTCPServer", handle) as (server, client):
         server.shutdown(drain=0.1)
-        assert seen.outcome == [(1, 1)]
+        assert wait_until(lambda: seen.outcome == [(1, 1)])
         assert client.recv(1) == b""
         go_on.set()
 
@@ -328,20 +367,21 @@ def test_a_child_that_waits_for_something_else_is_killed(seen: Seen) -> None:
         (pid,) = server.active_children
         server.shutdown(drain=0.1)
         assert wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
-    assert seen.outcome == [(1, 0)]
+        assert wait_until(lambda: seen.outcome == [(1, 0)])
     assert [(event.pid, event.exit_code) for event in seen.of(telemetry.WorkerExited)] == [(pid, -9)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_new_clients_are_refused_at_once(kind: str) -> None:
+def test_new_clients_are_refused_at_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUIET", 2 * DEADLINE)  # nobody is woken, so the drain goes on
     with one_client(kind, HANDLERS.get(kind, count_and_tell)) as (server, client):
         stopping = in_background(lambda: server.shutdown(drain=DEADLINE))
         with pytest.raises(ConnectionError):
             while True:
-                client.sendall(b"x")  # not quiet, so the drain goes on
                 dial(server.server_address).close()
+        assert stopping.is_alive()
         client.shutdown(socket.SHUT_WR)
-        read_all(client)
+        assert read_all(client) == b"0"
         stopping.join(DEADLINE)
 
 
@@ -372,6 +412,7 @@ def test_closing_drains_too(kind: str, seen: Seen) -> None:
     assert (seen.outcome, seen.reasons) == ([(0, 0)], [CloseReason.DONE])
 
 
+@pytest.mark.usefixtures("patience")
 def test_closing_waits_no_longer_than_drain_timeout(seen: Seen) -> None:
     with one_client("ThreadingTCPServer", write_much) as (server, _):
         server.drain_timeout = 0.2
@@ -425,12 +466,28 @@ def test_a_handler_may_drain_its_own_server(seen: Seen) -> None:
 
 def test_a_drain_is_cut_short_by_force(seen: Seen) -> None:
     with one_client("ThreadingTCPServer", write_much) as (server, _):
-        stopping = in_background(lambda: server.shutdown(drain=DEADLINE))
+        stopping = in_background(lambda: server.shutdown(drain=3600.0))
         assert wait_until(lambda: bool(seen.of(telemetry.DrainStarted)))
-        started = time.monotonic()
         server._portside.force()
         stopping.join(DEADLINE)
-        assert time.monotonic() - started < DEADLINE / 2
+        assert not stopping.is_alive()
+    assert seen.reasons == [CloseReason.CUT]
+
+
+def test_force_just_before_the_drain_is_not_lost(seen: Seen) -> None:
+    """As by a second signal at once after the first; the handler would not notice that it was cut."""
+    go_on = threading.Event()
+
+    def handle(request: Any, client_address: Any, server: Any) -> None:
+        request.sendall(b"!")
+        go_on.wait(DEADLINE)
+
+    with one_client("ThreadingTCPServer", handle) as (server, _):
+        with telemetry.subscribe(lambda _: server._portside.force(), telemetry.DrainStarted):
+            stopping = in_background(lambda: server.shutdown(drain=3600.0))
+            stopping.join(DEADLINE)
+        assert not stopping.is_alive()
+        go_on.set()
     assert seen.reasons == [CloseReason.CUT]
 
 

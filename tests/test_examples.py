@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "examples"
 NAMES = sorted(path.name for path in FOLDER.glob("*.py"))
 PYTHON = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
-SECONDS = 20.0  # for a process to start, or to end, on a busy machine
+SECONDS = 40.0  # for a process to start, or to end, on a busy machine
 PAUSE = 0.05  # between two pieces, so that a client that takes one for all is nearly always caught
 LINES = 60  # an example has fewer
 

@@ -370,14 +370,23 @@ def serves(server: Any) -> int:
     return int(answer(server))
 
 
+def tell_process_and_stay(request: Any, client_address: Any, server: Any) -> None:
+    tell_process(request, client_address, server)
+    read_all(request)
+
+
+def serve_together(server: Any) -> set[int]:
+    """The processes that answered two clients, of whom neither left before both were answered."""
+    with client_of(server) as first, client_of(server) as second:
+        return {int(client.recv(100)) for client in (first, second)}
+
+
 @pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
 def test_processes_that_were_forked_before_serve_one_listener(kind: str) -> None:
-    with make(kind, tell_process) as server:
+    with make(kind, tell_process_and_stay) as server:
+        server.max_threads = 1  # each process has room for one client
         pids = {serve_in_a_child(server) for _ in range(2)}
-        seen: set[int] = set()
-        deadline = time.monotonic() + DEADLINE
-        while seen != pids and time.monotonic() < deadline:
-            seen.add(serves(server))
+        seen = serve_together(server)
         for pid in pids:
             os.kill(pid, signal.SIGTERM)
         assert {os.waitpid(pid, 0)[1] for pid in pids} == {0}
@@ -385,10 +394,10 @@ def test_processes_that_were_forked_before_serve_one_listener(kind: str) -> None
 
 
 def test_a_stop_in_one_process_leaves_the_other_alone() -> None:
-    with make("TCPServer", tell_process) as server:
+    with make("TCPServer", tell_process_and_stay) as server:
         loop = looping(server)
         pid = serve_in_a_child(server)
-        assert wait_until(lambda: serves(server) == pid)
+        assert serve_together(server) == {os.getpid(), pid}
         os.kill(pid, signal.SIGTERM)
         assert os.waitpid(pid, 0)[1] == 0
         assert serves(server) == os.getpid()

@@ -9,7 +9,6 @@ import selectors
 import signal
 import socket
 import socketserver as stdlib
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import pytest
 
 from portside import socketserver as ours
 from portside import telemetry
-from tests.conftest import DEADLINE, wait_until
+from tests.conftest import DEADLINE, SETTLE, wait_until
 from tests.pains.observing import observe
 from tests.pains.serving import (
     LOOPBACK,
@@ -108,8 +107,8 @@ def test_01_shutdown(name: str, seen: str, experiment: str) -> None:
 
 @both(bigger_than(0.1), at_most(0.01))
 def test_02_shutdown_of_an_idle_server(name: str, seen: Callable[[float], bool]) -> None:
-    seconds = statistics.median(shutdown_seconds(face(name).TCPServer(LOOPBACK, echo)) for _ in range(5))
-    assert seen(seconds)
+    """A busy machine may need several tries, but no try of the one is as quick, or as slow, as the other's."""
+    assert wait_until(lambda: seen(shutdown_seconds(face(name).TCPServer(LOOPBACK, echo))))
 
 
 def shutdown_seconds(server: Any) -> float:
@@ -124,24 +123,24 @@ def shutdown_seconds(server: Any) -> float:
     return taken
 
 
-@both(bigger_than(20), at_most(2))
-def test_02_wake_ups_of_an_idle_server(name: str, seen: Callable[[float], bool]) -> None:
-    assert seen(wake_ups(face(name).TCPServer(LOOPBACK, echo)))
+@both((10, DEADLINE, True), (2, 0.5, False))
+def test_02_wake_ups_of_an_idle_server(name: str, seen: tuple[int, float, bool]) -> None:
+    *limits, wakes = seen
+    assert wakes_up(face(name).TCPServer(LOOPBACK, echo), *limits) is wakes
 
 
 @pytest.mark.parametrize("kind", ["ThreadingTCPServer", "ForkingTCPServer", "AsyncTCPServer", "UDPServer"])
 def test_02_no_engine_wakes_up(kind: str) -> None:
-    assert wake_ups(getattr(ours, kind)(LOOPBACK, hold_async)) <= 2
+    assert not wakes_up(getattr(ours, kind)(LOOPBACK, hold_async), 2, 0.5)
 
 
-def wake_ups(server: Any) -> int:
-    """How often the loop of an idle server wakes up in half a second."""
+def wakes_up(server: Any, times: float, seconds: float) -> bool:
+    """Whether the loop of an idle server wakes up more often than so many times, within so many seconds."""
     with server:
-        loop = in_background(lambda: server.serve_forever(poll_interval=0.01))
+        loop = in_background(lambda: server.serve_forever(poll_interval=0.05))
         assert asleep(loop)
         before = switches(loop)
-        threading.Event().wait(0.5)
-        found = switches(loop) - before
+        found = wait_until(lambda: switches(loop) - before > times, seconds)
         server.shutdown()
         loop.join(DEADLINE)
     return found
@@ -229,12 +228,10 @@ def test_03_our_mix_in_bounds_the_standard_librarys_server(mix_in: type, limit: 
 
 
 @pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer", "ForkingTCPServer"])
-@both((bigger_than(0.1), False), (at_most(0.05), True))
-def test_04_no_descriptors_left(name: str, seen: tuple[Callable[[float], bool], bool], kind: str) -> None:
+@both((True, False), (False, True))
+def test_04_no_descriptors_left(name: str, seen: tuple[bool, bool], kind: str) -> None:
     found = observe(name, "out_of_descriptors", kind).seen
-    assert seen[0](found["busy"])
-    assert found["turned away"] is seen[1]
-    assert found["afterwards"] == "after"
+    assert (found["busy"], found["turned away"], found["afterwards"]) == (*seen, "after")
 
 
 # 5: the end of a connection
@@ -261,7 +258,7 @@ def test_09_a_burst_of_clients(name: str, seen: Callable[[float], bool]) -> None
         for client in clients:
             client.setblocking(False)
             client.connect_ex(server.server_address)
-        wait_until(lambda: connected(clients) == 60, 0.3)
+        wait_until(lambda: connected(clients) == 60, 0.3 if name == STDLIB else SETTLE)
         assert seen(connected(clients))
 
 

@@ -1,10 +1,10 @@
 """What the tests of the failings found in Portside itself, so that it stays mended."""
 
 import os
+import signal
 import socket
 import ssl
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -27,22 +27,21 @@ def say_hello(request: Any, client_address: Any, server: Any) -> None:
 
 
 def test_the_async_loop_does_not_spin_after_a_pause() -> None:
-    assert observe("portside.socketserver", "out_of_descriptors", "AsyncTCPServer").seen["busy"] < 0.05
+    assert observe("portside.socketserver", "out_of_descriptors", "AsyncTCPServer").seen["busy"] is False
 
 
 @pytest.mark.parametrize("kind", ["ThreadingTCPServer", "ForkingTCPServer"])
 def test_a_child_closes_its_copy_of_the_server(kind: str) -> None:
     with serving(getattr(socketserver, kind)(LOOPBACK, hold)) as server:
-        server.drain_timeout = 1.0
         with client_of(server) as client:
             assert client.recv(1) == b"!"
-            started = time.monotonic()
             pid = os.fork()
             if not pid:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(int(DEADLINE))  # for one that waits for the parent's handler
                 server.server_close()
                 os._exit(0)
-            os.waitpid(pid, 0)
-            assert time.monotonic() - started < 0.9
+            assert os.waitpid(pid, 0)[1] == 0
             client.sendall(b"123")
             client.shutdown(socket.SHUT_WR)
             assert read_all(client) == b"3"
@@ -77,16 +76,13 @@ def test_a_listener_with_a_timeout(kind: str) -> None:
     called = threading.Event()
     with telemetry.subscribe(events.append, telemetry.AcceptPaused):
         server = getattr(socketserver, kind)(LOOPBACK, lambda *_: called.set())
-        server.socket.settimeout(3)
-        with serving(server):
+        server.socket.settimeout(3600)
+        with serving(server):  # a loop that waits in accept() would outlast this block
             with socket.socket(type=server.socket_type) as client:
                 client.connect(server.server_address)
                 client.send(b"x")
                 assert called.wait(DEADLINE)
             threading.Event().wait(0.1)
-            started = time.monotonic()
-            server.shutdown()
-            assert time.monotonic() - started < 1
     assert events == []
 
 

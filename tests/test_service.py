@@ -43,6 +43,7 @@ engines = pytest.mark.parametrize("engine", get_args(EngineName))
 
 ROOT = Path(__file__).parent.parent
 ANYWHERE = "tcp://127.0.0.1:0"
+ABSTRACT = f"unix:@portside-test-service-{os.getpid()}"  # nobody else's: the whole machine shares these names
 HANDLERS = {kit.name: kit.handlers for kit in KITS}
 
 
@@ -166,7 +167,7 @@ def test_every_engine_serves_every_endpoint(engine: EngineName, scheme: str, fol
 
 
 def test_several_endpoints_at_once(connect: Connect) -> None:
-    with portside.start(Echo, ANYWHERE, 0, "unix:@portside-test-service") as running:
+    with portside.start(Echo, ANYWHERE, 0, ABSTRACT) as running:
         assert len(running.endpoints) == len(set(running.endpoints)) == 3
         assert running.endpoint == running.endpoints[0]
         for endpoint, server in zip(running.endpoints, running.servers, strict=True):
@@ -231,9 +232,9 @@ def test_endpoint_that_cannot_be_bound_closes_those_before_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"tcp://127.0.0.1:{port} is in use: another program") as caught:
-            portside.start(Echo, ANYWHERE, "unix:@portside-test-service", port)
+            portside.start(Echo, ANYWHERE, ABSTRACT, port)
         assert caught.value.errno == errno.EADDRINUSE
-    with portside.start(Echo, "unix:@portside-test-service"):
+    with portside.start(Echo, ABSTRACT):
         pass
 
 
@@ -381,12 +382,23 @@ SERVING = """
 import os, sys
 import portside
 from portside import telemetry
+from portside.service import running
 from tests.engines import blocking, coroutines
 from tests.engines.instruments import Gate
 
 class Printed:
     def note(self, kind):
         print(kind, flush=True)
+
+class Ending(running._Ending):  # tells the test of each signal that was taken
+    def __call__(self, *arguments):
+        try:
+            super().__call__(*arguments)
+        finally:
+            if os.getpid() == self._owner:
+                os.write(1, b"signal\\n")
+
+running._Ending = Ending
 
 name, engine, drain = sys.argv[1:]
 gate = Gate(patience=3600)
@@ -418,6 +430,11 @@ class Program:
     def line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal; returns when it was taken, or a second one could become one with it."""
+        self.process.send_signal(number)
+        assert self.line() == "signal"
 
     def open_the_gate(self) -> None:
         assert self.process.stdin is not None
@@ -451,7 +468,7 @@ def test_signal_lets_handlers_finish(engine: EngineName, number: signal.Signals,
         client = connect(running.address)
         client.sendall(b"hello\n")
         assert running.line() == "waiting"
-        running.process.send_signal(number)
+        running.signal(number)
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.5)
         running.open_the_gate()
@@ -464,7 +481,7 @@ def test_signal_wakes_handlers_of_idle_clients(engine: EngineName, connect: Conn
     with program("Farewell", engine, drain=30) as running:
         client = connect(running.address)
         assert asked(client, b"hello\n") == b"HELLO\n"
-        running.process.terminate()
+        running.signal()
         assert rest(client) == b"BYE\n"
         assert running.outcome() == WELL
 
@@ -472,7 +489,7 @@ def test_signal_wakes_handlers_of_idle_clients(engine: EngineName, connect: Conn
 @engines
 def test_signal_ends_an_idle_service(engine: EngineName) -> None:
     with program("Echo", engine, drain=30) as running:
-        running.process.terminate()
+        running.signal()
         assert running.outcome() == WELL
 
 
@@ -482,10 +499,10 @@ def test_second_signal_ends_what_is_left(engine: EngineName, number: signal.Sign
     with program("Floods", engine, drain=3600) as running:
         client = connect(running.address)
         assert running.line() == "flooding"
-        running.process.send_signal(signal.SIGTERM)
+        running.signal()
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.5)
-        running.process.send_signal(number)
+        running.signal(number)
         assert running.outcome()[:2] == WELL[:2]
         rest(client)
 
@@ -497,10 +514,10 @@ def test_second_signal_waits_for_no_handler(engine: EngineName, connect: Connect
         client = connect(running.address)
         client.sendall(b"hello\n")
         assert running.line() == "waiting"
-        running.process.terminate()
+        running.signal()
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.5)
-        running.process.terminate()
+        running.signal()
         running.process.wait(DEADLINE)
         rest(client)
 
@@ -534,8 +551,9 @@ def test_child_leaves_an_interrupt_to_its_parent(connect: Connect) -> None:
         client.sendall(b"hello\n")
         assert running.line() == "waiting"
         parent = psutil.Process(running.process.pid)
-        for process in (*parent.children(), parent):
-            process.send_signal(signal.SIGINT)
+        for child in parent.children():
+            child.send_signal(signal.SIGINT)
+        running.signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.3)
         running.open_the_gate()
@@ -557,7 +575,7 @@ def test_child_that_is_terminated_ends_alone(connect: Connect) -> None:
         assert running.line() == "waiting"
         running.open_the_gate()
         assert rest(second) == b"AGAIN\n"
-        running.process.terminate()
+        running.signal()
         code, printed, complaints = running.outcome()
         assert (code, printed) == WELL[:2]
         assert re.fullmatch(r"the handler's process \d+ ended with -15\n", complaints)

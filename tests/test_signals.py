@@ -49,9 +49,9 @@ with Server(("127.0.0.1", 0), Echo) as server, socket.create_connection(server.s
 
 
 def output(program: str, *arguments: str) -> str:
-    """What the program prints; a program that does not end within 20 s fails the test."""
+    """What the program prints; a program that does not end within 50 s fails the test."""
     run = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=50, check=False
     )
     assert (run.returncode, run.stderr) == (0, "")
     return run.stdout

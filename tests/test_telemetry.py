@@ -174,6 +174,17 @@ TROUBLES: list[tuple[Event, int, str]] = [
     ),
     (telemetry.AcceptResumed(server=None), logging.WARNING, "accepting again"),
     (
+        telemetry.HubBlocked(server=None, seconds=0.3125, stack='  File "x.py", line 1, in handle\n    compute()\n'),
+        logging.WARNING,
+        "a handler has kept everybody waiting for 0.312 s: have portside.offload(fn, ...) run in a thread what takes so"
+        " long, or choose engine='threads'. It is here:\n  File \"x.py\", line 1, in handle\n    compute()",
+    ),
+    (
+        telemetry.DatagramUnsent(server=None, client_address=CLIENT, error=OSError(1, "Operation not permitted")),
+        logging.WARNING,
+        "the answer to 127.0.0.1:5 could not be sent: [Errno 1] Operation not permitted",
+    ),
+    (
         telemetry.DatagramTruncated(server=None, client_address=("::1", 5, 0, 0), limit=100),
         logging.WARNING,
         "a datagram from [::1]:5 was cut at 100 B (raise max_packet_size)",

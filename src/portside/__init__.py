@@ -26,6 +26,12 @@ if TYPE_CHECKING:
         AsyncStreamRequestHandler,
     )
     from portside.client import DatagramClient, StreamClient, connect
+    from portside.core.awaiting import await_
+    from portside.core.offloading import offload
+    from portside.core.queues import Queue
+    from portside.core.spawning import spawn
+    from portside.core.sync import Event, Lock, Semaphore
+    from portside.core.timing import sleep, timeout
     from portside.endpoints import Endpoint, EndpointError
     from portside.handlers import (
         BaseRequestHandler,
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
         StreamRequestHandler,
     )
     from portside.service.description import Service
+    from portside.service.embedding import embed
     from portside.service.running import Running, serve, start
 
 __all__ = [
@@ -46,17 +53,27 @@ __all__ = [
     "DatagramRequestHandler",
     "Endpoint",
     "EndpointError",
+    "Event",
     "FramedRequestHandler",
+    "Lock",
+    "Queue",
     "Running",
+    "Semaphore",
     "Service",
     "StreamClient",
     "StreamRequestHandler",
+    "await_",
     "connect",
+    "embed",
     "framing",
+    "offload",
     "serve",
+    "sleep",
     "socketserver",
+    "spawn",
     "start",
     "telemetry",
+    "timeout",
 ]
 
 # Where the public names live: the imports above, as the interpreter sees them. A name is fetched when it is first asked
@@ -71,17 +88,27 @@ _HOMES = {
     "DatagramRequestHandler": "portside.handlers",
     "Endpoint": "portside.endpoints",
     "EndpointError": "portside.endpoints",
+    "Event": "portside.core.sync",
     "FramedRequestHandler": "portside.handlers",
+    "Lock": "portside.core.sync",
+    "Queue": "portside.core.queues",
     "Running": "portside.service.running",
+    "Semaphore": "portside.core.sync",
     "Service": "portside.service.description",
     "StreamClient": "portside.client",
     "StreamRequestHandler": "portside.handlers",
+    "await_": "portside.core.awaiting",
     "connect": "portside.client",
+    "embed": "portside.service.embedding",
     "framing": "portside",
+    "offload": "portside.core.offloading",
     "serve": "portside.service.running",
+    "sleep": "portside.core.timing",
     "socketserver": "portside",
+    "spawn": "portside.core.spawning",
     "start": "portside.service.running",
     "telemetry": "portside",
+    "timeout": "portside.core.timing",
 }
 
 

@@ -186,7 +186,12 @@ def explain_bind_error(error: OSError, endpoint_text: str) -> OSError:
 
 
 def dial(
-    address: Any, *, family: socket.AddressFamily, kind: socket.SocketKind, timeout: float | None
+    address: Any,
+    *,
+    family: socket.AddressFamily,
+    kind: socket.SocketKind,
+    timeout: float | None,
+    network: Any = socket,
 ) -> socket.socket:
     """Connect to one address; a Unix datagram socket gets an address of its own first, so that replies arrive.
 
@@ -195,6 +200,7 @@ def dial(
         family: AF_INET, AF_INET6 or AF_UNIX.
         kind: SOCK_STREAM or SOCK_DGRAM.
         timeout: seconds to wait, and of the returned socket; None waits without a limit.
+        network: the `socket` module, or what stands in for it.
 
     Returns:
         A connected socket, which is the caller's to close. Where its own address is a file (not on Linux), that goes
@@ -203,7 +209,7 @@ def dial(
     Raises:
         OSError: the system refuses. No socket is left open.
     """
-    with _closed_on_error(socket.socket(family, kind)) as sock:
+    with _closed_on_error(network.socket(family, kind)) as sock:
         if kind == socket.SOCK_DGRAM and isinstance(address, str):
             sock.bind("" if _HAS_AUTOBIND else _temporary_path(sock))
         sock.settimeout(timeout)

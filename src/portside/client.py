@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -199,12 +200,24 @@ def connect(
     Returns:
         A `StreamClient`, or for a datagram endpoint a `DatagramClient`; either is a context manager.
 
+    In a green handler the client's operations let the other handlers run, connecting and looking a name up included.
+
     Raises:
         EndpointError: the text is no endpoint.
         OSError: nobody is there; TimeoutError: nobody answered in time.
     """
     where = Endpoint.parse(endpoint)
-    sock = where.connect(timeout)
+    sock = where.connect(timeout, network=_network())
     if where.is_stream:
         return StreamClient(sock, where, timeout, codec or Lines())
     return DatagramClient(sock, where, timeout)
+
+
+def _network() -> Any:
+    """The `socket` module; in a task, the one that does not hold up the others."""
+    hub = sys.modules.get("portside.core.hub")  # where nobody has imported it, nothing runs in tasks
+    if hub is None or hub.running_hub() is None:
+        return socket
+    from portside.core import network
+
+    return network

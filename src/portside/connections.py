@@ -34,6 +34,16 @@ _CLOSE = 7
 _UNKNOWN: tuple[tuple[int | None, int | None], bool, bool] = ((None, None), False, False)
 
 
+class _Reference(weakref.ref[Any]):
+    """A weak reference that remembers where its record is kept."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, request: Any, gone: Callable[[Any], object] | None) -> None:
+        super().__init__(request, gone)
+        self.key = id(request)
+
+
 class Connection:
     """One accepted connection.
 
@@ -55,8 +65,8 @@ class Connection:
         "woken",
     )
 
-    def __init__(self, request: Any, client_address: object, gone: Callable[[object], object] | None = None) -> None:
-        self._request = weakref.ref(request, gone)
+    def __init__(self, request: Any, client_address: object, gone: Callable[[Any], object] | None = None) -> None:
+        self._request = _Reference(request, gone)
         self._descriptor = _descriptor(request)
         self.client_address = client_address
         self.opened = time.monotonic()
@@ -198,9 +208,13 @@ class Connections:
 
     def add(self, request: Any, client_address: object) -> None:
         """Note a connection that was just accepted."""
-        key = id(request)
-        with contextlib.suppress(TypeError):  # what a program's get_request made up need not be a socket
-            self._open[key] = Connection(request, client_address, lambda _: self._open.pop(key, None))
+        try:
+            self._open[id(request)] = Connection(request, client_address, self._gone)
+        except TypeError:  # what a program's get_request made up need not be a socket
+            return
+
+    def _gone(self, reference: "_Reference") -> None:
+        self._open.pop(reference.key, None)
 
     def move(self, request: object, heir: Any) -> None:
         """Let the record of `request` follow `heir`, a duplicate of its descriptor, from now on."""

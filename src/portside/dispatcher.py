@@ -136,6 +136,7 @@ class Dispatcher:
         self._drains: weakref.WeakSet[Drain] = weakref.WeakSet()
         self._parked: list[tuple[Run, Acceptor]] = []
         self._inline = 0  # handlers that run in a loop's own thread
+        self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
         self.lifecycle = Lifecycle()
         self.connections = Connections()
         self.engine = engine(server, self)
@@ -146,6 +147,7 @@ class Dispatcher:
     def serve(self, poll_interval: float) -> None:
         """One run, from the first turn to the end of its drain."""
         run = self.lifecycle.begin()
+        self._forced = False
         try:
             emit(ServerStarted(server=self._server, address=self._server.server_address))
             if not run.stopping:  # or the server may be closed already
@@ -244,7 +246,9 @@ class Dispatcher:
             if not self.accept_one(run, acceptor) or run.stopping or not self.engine.has_room():
                 return
 
-    def accept_one(self, run: Run, acceptor: Acceptor) -> bool:
+    def accept_one(
+        self, run: Run, acceptor: Acceptor, dispatch: Callable[[Any, Any], None] | None = None
+    ) -> bool:
         """Accept and dispatch one request; False when there is no point in trying another now."""
         try:
             request, client_address = self._server.get_request()
@@ -254,7 +258,7 @@ class Dispatcher:
             acceptor.succeeded()
             emit(AcceptResumed(server=self._server))
         self.transport.opened(request, client_address)
-        self._dispatch(request, client_address)
+        (dispatch or self._dispatch)(request, client_address)
         return True
 
     def _dispatch(self, request: Any, client_address: Any) -> None:
@@ -355,7 +359,7 @@ class Dispatcher:
     # -- the end --
 
     def stop(self, drain: float | None, *, seconds: float, own: bool = False) -> None:
-        """Ask every loop to end and wait for it, at most `seconds` and the grace of a drain.
+        """Ask every loop to end and wait for it, at most `seconds` and a little longer than the grace of a drain.
 
         Args:
             drain: seconds for handlers, which are then waited for too; None leaves them alone.
@@ -395,10 +399,13 @@ class Dispatcher:
         """A drain of this server's connections, which `force` can cut short."""
         drain = Drain(self.connections, running, seconds)
         self._drains.add(drain)
+        if self._forced:
+            drain.hurry()
         return drain
 
     def force(self) -> None:
         """Cut every connection, kill what can be killed, and let no drain wait any longer; waits for nothing."""
+        self._forced = any(run.stopping for run in self.lifecycle.running())
         for drain in list(self._drains):
             drain.hurry()
         for connection in self.connections.all():
@@ -408,7 +415,7 @@ class Dispatcher:
     def _await(self, runs: list[Run], *, drained: bool, seconds: float) -> None:
         if all(run.wait(TICK, drained=drained) for run in runs):
             return
-        deadline = time.monotonic() + seconds + GRACE
+        deadline = time.monotonic() + seconds + 2 * GRACE  # a drain takes one, and has its end to tell
         if self._inline:  # a loop is held up by a handler of its own: drain it from here
             self.new_drain(lambda: sum(not run.wait(0, drained=False) for run in runs), seconds).run()
         for run in runs:

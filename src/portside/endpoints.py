@@ -131,7 +131,7 @@ class Endpoint:
             OSError: ``socket.gaierror`` when a name cannot be resolved.
             EndpointError: the descriptor is no socket, or this system has no Unix sockets.
         """
-        return _SCHEMES[self.scheme].family(self)
+        return _SCHEMES[self.scheme].family(self, socket)
 
     @property
     def type(self) -> socket.SocketKind:
@@ -163,7 +163,7 @@ class Endpoint:
         """
         return _SCHEMES[self.scheme].address(self)
 
-    def connect(self, timeout: float | None = None) -> socket.socket:
+    def connect(self, timeout: float | None = None, *, network: Any = socket) -> socket.socket:
         """Connect a client's socket to this endpoint.
 
         Every address of a TCP host name is tried in the resolver's order, like ``socket.create_connection``; a
@@ -172,6 +172,7 @@ class Endpoint:
 
         Args:
             timeout: seconds for each address tried, and of the returned socket; None waits without a limit.
+            network: the `socket` module, or what stands in for it: names are looked up and sockets made there.
 
         Returns:
             A connected socket, which is the caller's to close.
@@ -182,7 +183,7 @@ class Endpoint:
             EndpointError: a descriptor cannot be connected, or this system has no Unix sockets.
         """
         try:
-            return _SCHEMES[self.scheme].connect(self, timeout)
+            return _SCHEMES[self.scheme].connect(self, timeout, network)
         except OSError as error:
             error.add_note(f"while connecting to {self}")
             raise
@@ -209,22 +210,22 @@ def adopt(fd: int) -> socket.socket:
 # Sockets
 
 
-def _inet_family(endpoint: Endpoint) -> socket.AddressFamily:
+def _inet_family(endpoint: Endpoint, network: Any) -> socket.AddressFamily:
     host = endpoint.host
     if not host:
         return socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     if ":" in host:
         return socket.AF_INET6
     is_ipv4 = host.rpartition(".")[2].isdecimal()  # a checked name never ends in a number
-    return socket.AF_INET if is_ipv4 else _resolved_family(endpoint)
+    return socket.AF_INET if is_ipv4 else _resolved_family(endpoint, network)
 
 
-def _resolved_family(endpoint: Endpoint) -> socket.AddressFamily:
-    families = [found[0] for found in socket.getaddrinfo(endpoint.host, endpoint.port, type=endpoint.type)]
-    return socket.AF_INET if socket.AF_INET in families else families[0]
+def _resolved_family(endpoint: Endpoint, network: Any) -> socket.AddressFamily:
+    families = {found[0] for found in network.getaddrinfo(endpoint.host, endpoint.port, type=endpoint.type)}
+    return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
 
 
-def _unix_family(_endpoint: Endpoint) -> socket.AddressFamily:
+def _unix_family(_endpoint: Endpoint, _network: Any) -> socket.AddressFamily:
     if _AF_UNIX is None:
         raise EndpointError("this system has no Unix sockets; use tcp://127.0.0.1:PORT")
     return _AF_UNIX
@@ -280,16 +281,18 @@ def _bound_unix(sock: socket.socket) -> dict[str, Any]:
     return {"path": f"./{name}" if name.startswith("@") else name}
 
 
-def _connect_tcp(endpoint: Endpoint, timeout: float | None) -> socket.socket:
-    return socket.create_connection((endpoint.host or _LOOPBACK, endpoint.port), timeout)
+def _connect_tcp(endpoint: Endpoint, timeout: float | None, network: Any) -> socket.socket:
+    made: socket.socket = network.create_connection((endpoint.host or _LOOPBACK, endpoint.port), timeout)
+    return made
 
 
-def _connect_directly(endpoint: Endpoint, timeout: float | None) -> socket.socket:
+def _connect_directly(endpoint: Endpoint, timeout: float | None, network: Any) -> socket.socket:
     target = endpoint if endpoint.host else dataclasses.replace(endpoint, host=_LOOPBACK)
-    return dial(target.address, family=target.family, kind=target.type, timeout=timeout)
+    family = _SCHEMES[target.scheme].family(target, network)
+    return dial(target.address, family=family, kind=target.type, timeout=timeout, network=network)
 
 
-def _connect_descriptor(endpoint: Endpoint, _timeout: float | None) -> NoReturn:
+def _connect_descriptor(endpoint: Endpoint, _timeout: float | None, _network: Any) -> NoReturn:
     raise EndpointError(f"{endpoint} is a socket already and cannot be connected; take it over with adopt()")
 
 
@@ -301,9 +304,9 @@ class _Scheme:
     """What differs from scheme to scheme."""
 
     kind: socket.SocketKind | None  # None: only the descriptor knows
-    family: Callable[[Endpoint], socket.AddressFamily]
+    family: Callable[[Endpoint, Any], socket.AddressFamily]
     address: Callable[[Endpoint], Any]
-    connect: Callable[[Endpoint, float | None], socket.socket]
+    connect: Callable[[Endpoint, float | None, Any], socket.socket]
 
 
 _TCP: Final = _Scheme(
@@ -320,7 +323,7 @@ _UNIX: Final = _Scheme(
 )
 _FD: Final = _Scheme(
     kind=None,
-    family=lambda endpoint: _described(endpoint.fd)[0],
+    family=lambda endpoint, _: _described(endpoint.fd)[0],
     address=lambda endpoint: _described(endpoint.fd)[2],
     connect=_connect_descriptor,
 )

@@ -28,6 +28,10 @@ class Handler:
         self.server = server
         if handler_args:
             vars(self).update(handler_args)
+        self._portside_begin()
+
+    def _portside_begin(self) -> None:
+        """What the constructor does beyond that."""
 
 
 class BaseRequestHandler(Handler):
@@ -36,8 +40,7 @@ class BaseRequestHandler(Handler):
     Its arguments are `Handler`'s.
     """
 
-    def __init__(self, request: Any, client_address: Any, server: Any, **handler_args: Any) -> None:
-        super().__init__(request, client_address, server, **handler_args)
+    def _portside_begin(self) -> None:
         self.setup()
         try:
             self.handle()
@@ -148,9 +151,12 @@ class DatagramRequestHandler(BaseRequestHandler):
         """
         if not self.client_address:  # a Unix client that is bound to nothing cannot be answered
             return
-        unheard = contextlib.nullcontext() if sys.exception() is None else contextlib.suppress(ConnectionResetError)
-        with unheard:
+        failing = sys.exception() is not None
+        try:
             send_datagram(self.socket, self.wfile.getvalue(), self.client_address)
+        except ConnectionResetError:
+            if not failing:
+                raise
 
 
 def send_datagram(sock: socket.socket, data: bytes, address: Any) -> None:

@@ -65,14 +65,15 @@ class Waker:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        ours = self._waking.fileno()
+        before = signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
         if before != -1:
             signal.set_wakeup_fd(before)
         try:
             yield
         finally:
-            if before == -1:
-                signal.set_wakeup_fd(-1)
+            if before == -1 and (now := signal.set_wakeup_fd(-1)) != ours:
+                signal.set_wakeup_fd(now)  # set by somebody else meanwhile: an asyncio loop that got a signal handler
 
     def close(self) -> None:
         """Give the descriptors back."""

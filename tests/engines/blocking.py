@@ -101,7 +101,7 @@ class LeavesThread(StreamRequestHandler):
 class Impatient(Echo):
     """Waits a moment for a line, and no longer."""
 
-    timeout = 0.05
+    timeout = 0.2
 
 
 class Floods(StreamRequestHandler):

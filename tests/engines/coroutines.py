@@ -108,7 +108,7 @@ class LeavesThread(AsyncStreamRequestHandler):
 class Impatient(Echo):
     """Waits a moment for a line, and no longer."""
 
-    timeout = 0.05
+    timeout = 0.2
 
 
 class Floods(AsyncStreamRequestHandler):

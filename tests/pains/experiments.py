@@ -24,17 +24,24 @@ from typing import Any
 from tests.conftest import descriptors, wait_until
 from tests.pains.serving import LOOPBACK, answer, asleep, client_of, in_background, read_all, reset
 
-HANG = 2.0  # seconds after which something that takes milliseconds is said to hang
-
-
-def fate(thread: threading.Thread) -> str:
-    """Whether a thread ends."""
-    thread.join(HANG)
-    return "hangs" if thread.is_alive() else "ends"
+HANG = 2.0  # seconds after which something of the standard library's that takes milliseconds is said to hang
+PATIENCE = 20.0  # seconds for what does not hang, on the busiest machine
+SPIN = 0.1  # seconds of processor time that no loop takes which sleeps
 
 
 def is_ours(face: Any) -> bool:
     return bool(face.__name__.startswith("portside."))
+
+
+def patience(face: Any) -> float:
+    """Seconds to wait for what ours does at once, and the standard library's never."""
+    return PATIENCE if is_ours(face) else HANG
+
+
+def fate(thread: threading.Thread, seconds: float) -> str:
+    """Whether a thread ends."""
+    thread.join(seconds)
+    return "hangs" if thread.is_alive() else "ends"
 
 
 # 1: shutdown()
@@ -48,24 +55,24 @@ def shutdown_in_the_handler(face: Any, kind: str) -> str:
     server = getattr(face, kind)(LOOPBACK, _shut_down)
     loop = in_background(server.serve_forever)
     with client_of(server):
-        return fate(loop)
+        return fate(loop, patience(face))
 
 
 def shutdown_in_service_actions(face: Any) -> str:
     server = face.TCPServer(LOOPBACK, _shut_down)
     server.service_actions = functools.partial(server.shutdown)  # no method of ours
-    return fate(in_background(lambda: server.serve_forever(0.01)))
+    return fate(in_background(lambda: server.serve_forever(0.01)), patience(face))
 
 
 def shutdown_before_serving(face: Any) -> str:
-    return fate(in_background(face.TCPServer(LOOPBACK, _shut_down).shutdown))
+    return fate(in_background(face.TCPServer(LOOPBACK, _shut_down).shutdown), patience(face))
 
 
 def shutdown_in_a_signal_handler(face: Any) -> str:
     server = face.TCPServer(LOOPBACK, _shut_down)
     signal.signal(signal.SIGALRM, lambda *_: server.shutdown())
     signal.setitimer(signal.ITIMER_REAL, 0.2)
-    threading.Timer(HANG, _tell, ["hangs"]).start()
+    threading.Timer(patience(face), _tell, ["hangs"]).start()
     server.serve_forever(0.05)
     return "ends"
 
@@ -84,7 +91,7 @@ def shutdown_while_full(face: Any) -> str:
     in_background(lambda: server.serve_forever(0.05))
     with client_of(server) as client:
         client.recv(1)
-        return fate(in_background(server.shutdown))
+        return fate(in_background(server.shutdown), patience(face))
 
 
 # 4: no descriptors left
@@ -105,8 +112,8 @@ def out_of_descriptors(face: Any, kind: str) -> dict[str, Any]:
     with socket.socket() as client:
         hoard = _take_all_descriptors()
         client.connect(server.server_address)
-        busy = _share_of_processor(loop, 0.5)
-        turned_away = _reads_end(client)
+        busy = _spins(loop, 1.0 if is_ours(face) else PATIENCE)
+        turned_away = _reads_end(client, patience(face))
         for descriptor in hoard:
             os.close(descriptor)
     return {"busy": busy, "turned away": turned_away, "afterwards": answer(server, b"after").decode()}
@@ -127,15 +134,15 @@ def _take_all_descriptors() -> list[int]:
     return hoard
 
 
-def _share_of_processor(thread: threading.Thread, seconds: float) -> float:
+def _spins(thread: threading.Thread, seconds: float) -> bool:
+    """Whether a thread keeps the processor busy; one that does is found out before the seconds are over."""
     clock = time.pthread_getcpuclockid(thread.ident or 0)
     before = time.clock_gettime(clock)
-    threading.Event().wait(seconds)
-    return (time.clock_gettime(clock) - before) / seconds
+    return wait_until(lambda: time.clock_gettime(clock) - before > SPIN, seconds)
 
 
-def _reads_end(client: socket.socket) -> bool:
-    client.settimeout(1)
+def _reads_end(client: socket.socket, seconds: float) -> bool:
+    client.settimeout(seconds)
     with suppress(TimeoutError):
         return client.recv(1) == b""
     return False
@@ -151,7 +158,7 @@ def close_beside_an_idle_client(face: Any, kind: str) -> str:
     with client_of(server) as client:
         client.recv(1)
         server.shutdown()
-        return fate(in_background(server.server_close))
+        return fate(in_background(server.server_close), patience(face))
 
 
 def end_of_the_program_in_mid_answer(face: Any) -> str:
@@ -161,7 +168,7 @@ def end_of_the_program_in_mid_answer(face: Any) -> str:
     def handle(request: Any, client_address: Any, server: Any) -> None:
         request.sendall(b"half")
         half_way.set()
-        threading.Event().wait(1)
+        threading.Event().wait(1 if is_ours(face) else 60)  # 60: until the program has ended
         request.sendall(b"whole")
 
     server = face.ThreadingTCPServer(LOOPBACK, handle)
@@ -169,7 +176,7 @@ def end_of_the_program_in_mid_answer(face: Any) -> str:
     if not os.fork():
         in_background(lambda: server.serve_forever(0.01))
         half_way.wait()
-        server.shutdown(**({"drain": 5} if is_ours(face) else {}))
+        server.shutdown(**({"drain": PATIENCE} if is_ours(face) else {}))
         raise SystemExit
     server.socket.close()
     with socket.create_connection(server.server_address) as client:
@@ -208,7 +215,7 @@ def told(face: Any, kind: str, failing: str) -> None:
     assert os.waitpid(visitor, 0)[1] == 0
     server.shutdown()
     server.server_close()
-    assert fate(loop) == "ends"
+    assert fate(loop, PATIENCE) == "ends"
 
 
 def _read(request: Any, client_address: Any, server: Any) -> None:
@@ -271,28 +278,35 @@ def child_that_ended(face: Any) -> str:
     """What becomes of a child while nobody else comes."""
 
     def handle(request: Any, client_address: Any, server: Any) -> None:
-        threading.Event().wait(0.2)  # the parent is back in its loop
         request.sendall(str(os.getpid()).encode())
+        request.recv(1)
 
     server = face.ForkingTCPServer(LOOPBACK, handle)
-    in_background(lambda: server.serve_forever(60))
-    pid = int(answer(server))
-    reaped = wait_until(lambda: not os.path.exists(f"/proc/{pid}"), HANG)
-    return "reaped" if reaped else "zombie"
+    loop = in_background(lambda: server.serve_forever(60))
+    with client_of(server) as client:
+        pid = int(client.recv(100))
+        assert asleep(loop)  # the parent is back in its loop
+        client.sendall(b".")
+        return "reaped" if _is_gone(pid, patience(face)) else "zombie"
+
+
+def _is_gone(pid: int, seconds: float) -> bool:
+    """Wait until somebody has waited for a child."""
+    return wait_until(lambda: not os.path.exists(f"/proc/{pid}"), seconds)
 
 
 def exit_status_of_another_child(face: Any) -> int:
     """What a program learns of its own child, beside a server that has as many children as it may have."""
     server = face.ForkingTCPServer(LOOPBACK, _hold)
     server.max_children = 1
-    in_background(lambda: server.serve_forever(0.05))
+    loop = in_background(lambda: server.serve_forever(0.05))
     with client_of(server) as client:
         client.recv(1)
-        threading.Event().wait(0.2)  # the loop has seen to its children
+        assert asleep(loop)  # it has seen to its children, or waits for them
         child = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(7)"])
         with suppress(ChildProcessError):  # somebody has waited for it already
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        threading.Event().wait(0.2)
+        _is_gone(child.pid, 0.2 if is_ours(face) else PATIENCE)
         return child.wait()
 
 
@@ -309,7 +323,7 @@ def handler_of_sigchld(face: Any) -> bool:
     during = signal.getsignal(signal.SIGCHLD)
     server.shutdown()
     server.server_close()
-    assert fate(loop) == "ends"
+    assert fate(loop, PATIENCE) == "ends"
     return during is mine and signal.getsignal(signal.SIGCHLD) is mine
 
 

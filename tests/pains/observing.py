@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0  # seconds; every experiment bounds its own waits
+PATIENCE = 50.0  # seconds; every experiment bounds its own waits
 
 
 @dataclass(frozen=True, kw_only=True)

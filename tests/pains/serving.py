@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from portside.engines.asynchronous import new_event_loop
-from tests.conftest import DEADLINE, wait_until
+from tests.conftest import DEADLINE, TICK, wait_until
 
 S = TypeVar("S")
 
@@ -89,8 +89,17 @@ def switches(thread: threading.Thread) -> int:
 
 
 def asleep(thread: threading.Thread) -> bool:
-    """Wait until a thread sleeps in the system."""
-    return wait_until(lambda: _state(thread) == "S")
+    """Wait until a thread sleeps in the system, and not only until it is its turn in the interpreter.
+
+    One that waits for the interpreter's lock sleeps too, but not through a pause in which nobody holds that lock.
+    """
+    return wait_until(lambda: _state(thread) == "S" and _stays_asleep(thread))
+
+
+def _stays_asleep(thread: threading.Thread) -> bool:
+    before = switches(thread)
+    threading.Event().wait(TICK)
+    return (_state(thread), switches(thread)) == ("S", before)
 
 
 def _state(thread: threading.Thread) -> str:

@@ -2,7 +2,7 @@
 
 from cpython.object cimport PyObject
 
-from portside.core.hub cimport Channel
+from portside.core.hub cimport Channel, Hub
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -51,7 +51,8 @@ cdef class Datagrams(Channel):
     cdef iovec *departure_parts
     cdef sockaddr_storage *receivers
     cdef list departing  # the data, kept until it was sent
-    cdef int waiting
+    cdef int waiting  # places that are taken
+    cdef int posted  # of those, how many were sent
     cdef public object on_unsent  # called with the address and the error of a datagram that could not be sent
 
     cdef int open_batches(self) except -1
@@ -59,6 +60,7 @@ cdef class Datagrams(Channel):
     cdef object take(self, Py_ssize_t size)
     cdef int sender_place(self, object address)
     cdef int gather(self, bytes data, int place) except -1
+    cdef void _post_soon(self, Hub hub)
 
 
 cdef object address_of(const sockaddr_storage *address, socklen_t length)

@@ -16,6 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from portside.core.hub cimport Channel, Hub, hub_here
+from portside.core.linux cimport EPOLLOUT
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -212,7 +213,7 @@ cdef class Datagrams(Channel):
         """Let an answer to the sender at `place` wait for the others; returns 0 where it cannot, and 1 where it does."""
         cdef Hub hub = hub_here()
         cdef int slot = self.waiting
-        if hub is None or not hub.is_green() or self.hub is not hub and self.hub is not None:
+        if hub is None or not hub.is_green() or self.hub is not hub:
             return 0
         if slot == BATCH or PyBytes_GET_SIZE(data) > GATHERED:
             self.post()
@@ -223,25 +224,42 @@ cdef class Datagrams(Channel):
         self.departure_parts[slot].iov_base = PyBytes_AS_STRING(data)
         self.departure_parts[slot].iov_len = PyBytes_GET_SIZE(data)
         self.waiting += 1
+        self._post_soon(hub)
+        return 1
+
+    cdef int post(self) except -1:
+        """Send what has gathered, and what the kernel has no room for when it has some again.
+
+        A datagram that cannot be sent at all is told and dropped, as datagrams may be.
+        """
+        cdef int count
+        while self.posted < self.waiting:
+            count = sendmmsg(
+                self.fd, self.departures + self.posted, self.waiting - self.posted, MSG_DONTWAIT | MSG_NOSIGNAL
+            )
+            if count >= 0:
+                self.posted += count
+            elif errno == EAGAIN:
+                self.stuffed = True
+                self._watch(self.hub, <uint32_t>EPOLLOUT)
+                return 0
+            elif errno != EINTR:
+                self._tell(self.posted, errno)
+                self.posted += 1
+        self.waiting = self.posted = 0
+        self.departing.clear()
+        return 0
+
+    cdef void happened(self, uint32_t events):
+        Channel.happened(self, events)
+        if self.waiting and not self.stuffed:
+            self._post_soon(self.hub)
+
+    cdef void _post_soon(self, Hub hub):
         if not self.dirty:
             self.dirty = True
             self.dirtier = hub.outgoing
             hub.outgoing = self
-        return 1
-
-    cdef int post(self) except -1:
-        """Send what has gathered. A datagram that cannot be sent is told and dropped, as datagrams may be."""
-        cdef int done = 0, count
-        while done < self.waiting:
-            count = sendmmsg(self.fd, self.departures + done, self.waiting - done, MSG_DONTWAIT | MSG_NOSIGNAL)
-            if count >= 0:
-                done += count
-            elif errno != EINTR:
-                self._tell(done, errno)
-                done += 1
-        self.waiting = 0
-        self.departing.clear()
-        return 0
 
     def _tell(self, int slot, int error):
         if self.on_unsent is not None:

@@ -55,7 +55,7 @@ cdef class Channel(Deadline):
     cdef uint32_t interest  # the events that epoll watches for
     cdef bint drained  # the kernel had no more input when it was last asked, and has told of none since
     cdef bint stuffed  # the kernel took no more output when it was last offered some, and has told of no room since
-    cdef bint ended  # the kernel has told of an end or an error
+    cdef bint ended  # the kernel has told of an end, an error or urgent data: a short read proves nothing
     cdef bint closed
     cdef Hub hub
     cdef object readers  # None, a Task, or a list of Tasks
@@ -98,7 +98,8 @@ cdef class Hub:
     cdef Task tail
     cdef Py_ssize_t length
     cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
-    cdef Task handoff  # for the worker, or the root, that is switched to
+    cdef Task handoff  # for the root, which starts a greenlet for it
+    cdef bint dismissing
     cdef list workers  # greenlets without a task
     cdef int chores
     cdef object interruption
@@ -126,12 +127,14 @@ cdef class Hub:
     cdef object __weakref__
 
     cdef Task here(self)
+    cdef Task _task_of(self, object greenlet)
     cdef bint is_green(self) noexcept
     cdef int park(self) except -1
     cdef int give_way(self, Task me) except -1
     cdef int take_turns(self) except -1
-    cdef Task next(self)
-    cdef int go(self, Task task) except -1
+    cdef PyObject *next(self) except? NULL
+    cdef int go(self) except -1
+    cdef int _start(self) except -1
     cdef int wake(self, Task task) except -1
     cdef void push(self, Task task)
     cdef Task pop(self)

@@ -13,6 +13,7 @@ event that was under way when its descriptor was closed reaches nobody.
 Waking is idempotent and waiting is a loop: whoever is woken looks again whether it is its turn.
 """
 
+import contextvars
 import os
 import sys
 import threading
@@ -47,6 +48,7 @@ from portside.core.linux cimport (
     EPOLLET,
     EPOLLHUP,
     EPOLLIN,
+    EPOLLPRI,
     EPOLLOUT,
     EPOLLRDHUP,
     POLLIN,
@@ -120,8 +122,9 @@ cdef object greenlet_here():
     return current
 
 
-cdef int switch(object greenlet) except -1:
-    cdef PyObject *outcome = PyGreenlet_Switch(<PyGreenlet *><PyObject *>greenlet, NULL, NULL)
+cdef int switch(PyObject *greenlet) except -1:
+    """Switch to a greenlet that somebody else owns: whoever waits here for long must not keep it alive."""
+    cdef PyObject *outcome = PyGreenlet_Switch(<PyGreenlet *>greenlet, NULL, NULL)
     if outcome == NULL:
         return -1
     Py_DECREF(<object>outcome)
@@ -155,9 +158,11 @@ cdef class Task:
         """Wait until the function has returned or raised, at most `timeout` seconds; see `is_alive()` for which."""
         cdef Alarm alarm
         cdef Hub hub = hub_here()
-        if self.state == DONE:
+        if self.state == DONE or self.hub is None:
             return
         if hub is not self.hub or not hub.is_green():
+            if hub is self.hub:
+                raise RuntimeError("the task cannot run while its own thread waits for it: join it from a task")
             _join_from_outside(self, timeout)
             return
         if self.joiners is None:
@@ -192,7 +197,7 @@ cdef class Task:
 
     def throw(self, error):
         """Raise `error` where the task waits; a task that has not begun never will. From the hub's thread only."""
-        if self.state == DONE:
+        if self.state == DONE or self.hub is None:
             return
         self.error = error
         if self.state == NEW:
@@ -259,7 +264,7 @@ cdef class Alarm(Deadline):
 
     cdef int due(self, Hub hub) except -1:
         self.rang = True
-        if self.error is not None:
+        if self.error is not None and self.task.error is None:  # whoever came first is told
             self.task.error = self.error
         return hub.wake(self.task)
 
@@ -326,30 +331,34 @@ cdef class Channel(Deadline):
             OSError: EBADF, it was closed meanwhile.
         """
         cdef Hub hub = self.hub
-        cdef uint32_t events = <uint32_t>EPOLLOUT if write else <uint32_t>(EPOLLIN | EPOLLRDHUP)
+        cdef uint32_t events = <uint32_t>EPOLLOUT if write else <uint32_t>(EPOLLIN | EPOLLPRI | EPOLLRDHUP)
+        cdef int outcome
         if hub is None or self.closed or hub.thread != pthread_self() or hub.epoll < 0 or not hub.is_green():
-            return self._wait_elsewhere(write, by)
+            outcome = self._wait_elsewhere(write, by)
+            if outcome >= 0:
+                return outcome
+            hub = self.hub
         if hub.dirty is not None:
             hub._flush()
         if self._watch(hub, events) == 1 or not (self.stuffed if write else self.drained):
             return 1
         if write:
-            self.write_by = by
+            if self.writers is None or by < self.write_by:
+                self.write_by = by
             self.writers = _added(self.writers, hub.here())
         else:
-            self.read_by = by
+            if self.readers is None or by < self.read_by:
+                self.read_by = by
             self.readers = _added(self.readers, hub.here())
         if by < self.at or by != INFINITY and self.place < 0:
             hub.schedule(self, by)
         hub.park()
         if self.closed:
             raise OSError(EBADF, os.strerror(EBADF))
-        if by == INFINITY:
-            return 1
-        return not ((self.write_by if write else self.read_by) < 0 and by <= monotonic())
+        return by == INFINITY or monotonic() < by or not (self.stuffed if write else self.drained)
 
     cdef int _wait_elsewhere(self, bint write, double by) except -1:
-        """The same for the first wait, for a wait outside of tasks, and in another thread than the first."""
+        """The same for a wait outside of tasks or in another thread than the first; -2 for the first, which is bound."""
         cdef Hub hub = hub_here()
         if self.closed:
             raise OSError(EBADF, os.strerror(EBADF))
@@ -359,7 +368,7 @@ cdef class Channel(Deadline):
             return Watch(self.fd).wait(write, by)  # the other hub watches it for its own tasks
         self.hub = hub
         self.interest = 0
-        return self.wait(write, by)
+        return -2
 
     cdef int _watch(self, Hub hub, uint32_t events) except -1:
         """Let epoll watch for `events` too; returns 1 for a descriptor that is always ready."""
@@ -407,9 +416,9 @@ cdef class Channel(Deadline):
 
     cdef void happened(self, uint32_t events):
         """Epoll has reported the descriptor."""
-        if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        if events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self.ended = True
-        if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self.drained = False
             self._wake_readers(self.hub)
         if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
@@ -433,15 +442,13 @@ cdef class Channel(Deadline):
     cdef int due(self, Hub hub) except -1:
         cdef double now = monotonic()
         if self.readers is not None and self.read_by <= now:
-            self.read_by = -1
             self._wake_readers(hub)
         if self.writers is not None and self.write_by <= now:
-            self.write_by = -1
             self._wake_writers(hub)
         cdef double by = INFINITY
-        if self.readers is not None and self.read_by >= 0:
+        if self.readers is not None:
             by = self.read_by
-        if self.writers is not None and 0 <= self.write_by < by:
+        if self.writers is not None and self.write_by < by:
             by = self.write_by
         if by != INFINITY:
             hub.schedule(self, by)
@@ -466,8 +473,24 @@ cdef class Watch(Channel):
         fd: anything that can be polled; it stays the caller's.
     """
 
+    cdef int wait(self, bint write, double by) except -1:
+        """Wait until poll(2) says that it is ready; through the channel that watches it already, where there is one."""
+        cdef Hub hub = hub_here()
+        cdef Channel watching
+        while not _is_ready(self.fd, write):
+            if by <= monotonic():
+                return 0
+            watching = self
+            if hub is not None and hub.is_green() and self.fd < hub.capacity and hub.channels[self.fd] != NULL:
+                watching = <Channel>hub.channels[self.fd]
+            if write:
+                watching.stuffed = True
+            else:
+                watching.drained = True
+            Channel.wait(watching, write, by)
+        return 1
+
     cdef int _watch(self, Hub hub, uint32_t events) except -1:
-        self.drained = self.stuffed = True
         return self._control(hub, self.interest | events)
 
     def attend(self):
@@ -476,6 +499,7 @@ cdef class Watch(Channel):
         if self.hub is not hub:
             self.hub = hub
             self.interest = 0
+        self.drained = True
         self._watch(hub, EPOLLIN)
         self.readers = _added(self.readers, hub.here())
 
@@ -495,6 +519,13 @@ cdef class Watch(Channel):
     def release(self):
         """Nothing waits any more; the descriptor may be closed."""
         self.close()
+
+
+cdef bint _is_ready(int fd, bint write) noexcept:
+    cdef pollfd one
+    one.fd = fd
+    one.events = POLLOUT if write else POLLIN
+    return poll(&one, 1, 0) > 0
 
 
 cdef object _added(object waiting, Task task):
@@ -590,6 +621,7 @@ cdef class Hub:
         """Give the channel a place in the table, and a generation."""
         cdef Py_ssize_t wanted
         cdef PyObject **grown
+        cdef Channel replaced
         if channel.fd >= self.capacity:
             wanted = max(256, 2 * <Py_ssize_t>channel.fd)
             grown = <PyObject **>realloc(self.channels, wanted * sizeof(PyObject *))
@@ -599,6 +631,11 @@ cdef class Hub:
                 grown[place] = NULL
             self.channels = grown
             self.capacity = wanted
+        if self.channels[channel.fd] != NULL and self.channels[channel.fd] != <PyObject *>channel:
+            replaced = <Channel>self.channels[channel.fd]  # it will hear of nothing any more: let its tasks look again
+            replaced.interest = 0
+            replaced._wake_readers(self)
+            replaced._wake_writers(self)
         self.generation = (self.generation + 1) & 0x7FFFFFFF
         channel.generation = self.generation
         self.channels[channel.fd] = <PyObject *>channel
@@ -660,13 +697,23 @@ cdef class Hub:
         """The running task; a greenlet that a handler made for itself gets one of its own."""
         cdef object greenlet = greenlet_here()
         cdef Task task = self.current
-        if task.greenlet is greenlet:
-            return task
-        task = Task()
+        if task.greenlet is not greenlet:
+            self.current = task = self._task_of(greenlet)
+        return task
+
+    cdef Task _task_of(self, object greenlet):
+        """The task of a greenlet that control has come to without the hub, as it does between nested greenlets."""
+        cdef PyObject *each = self.newest
+        cdef Task task
+        while each != NULL:
+            task = <Task>each
+            if task.greenlet is greenlet:
+                return task
+            each = task.older
+        task = Task()  # a greenlet that a handler has made for itself
         task.hub = self
         task.greenlet = greenlet
         task.state = RUNNING
-        self.current = task
         return task
 
     cdef bint is_green(self) noexcept:
@@ -713,15 +760,11 @@ cdef class Hub:
         return 0
 
     cdef int give_way(self, Task me) except -1:
-        cdef Task task
         self.credit = CREDIT
         while True:
-            task = self.next()
-            if task is me:
-                me.state = RUNNING
-                self.current = me
+            if self.next() == <PyObject *>me:
                 return 0
-            self.go(task)
+            self.go()
             if me.state == RUNNING:
                 return 0
 
@@ -731,6 +774,8 @@ cdef class Hub:
         if not self.is_green():
             self.credit = CREDIT
             return 0
+        if self.dirty is not None:
+            self._flush()
         me = self.here()
         me.state = READY
         self.push(me)
@@ -740,43 +785,39 @@ cdef class Hub:
             raise error
         return 0
 
-    cdef Task next(self):
-        """The task to run next; None when the root must run."""
-        cdef int interrupted
+    cdef PyObject *next(self) except? NULL:
+        """Let the next task be the current one; returns it, borrowed. NULL when the root must run."""
         while True:
-            if self.chores:
-                return None
+            if self.chores or self.driven and (self.quota <= 0 or self.head is None):
+                self.current = self.root_task
+                return NULL
             if self.quota > 0 and self.head is not None:
                 self.quota -= 1
-                return self.pop()
-            if self.driven:
-                return None
+                self.current = self.pop()
+                self.current.state = RUNNING
+                return <PyObject *>self.current
             if self.ask(self.head is None) == 1:
                 self.chores |= SIGNAL
             self.quota = self.length
 
-    cdef int go(self, Task task) except -1:
-        """Switch to a task, or with None to the root."""
+    cdef int go(self) except -1:
+        """Switch to the current task; it is borrowed from here on, since who waits must not keep it alive."""
         self.turns += 1
-        if task is None:
-            self.current = self.root_task
-            return switch(self.root)
-        if task.greenlet is not None:
-            task.state = RUNNING
-            self.current = task
-            return switch(task.greenlet)
-        self.handoff = task
+        if self.current.greenlet is not None:
+            return switch(<PyObject *>self.current.greenlet)
         if self.workers:
-            return switch(self.workers.pop())
+            self.current.greenlet = self.workers.pop()
+            return switch(<PyObject *>self.current.greenlet)
+        self.handoff = self.current
         self.chores |= START
         self.current = self.root_task
-        return 0 if greenlet_here() is self.root else switch(self.root)
+        return 0 if greenlet_here() is self.root else switch(<PyObject *>self.root)
 
     # -- the kernel --
 
     cdef int ask(self, bint block) except -1:
         """Take in what the kernel knows; returns 1 when a signal came instead."""
-        cdef int count, place, timeout = 0
+        cdef int count, place, error, timeout = 0
         if self.outgoing is not None:
             self._post()
         if block:
@@ -785,16 +826,18 @@ cdef class Hub:
             self.idle = True
             with nogil:
                 count = epoll_wait(self.epoll, self.events, 512, timeout)
+            error = errno
             self.idle = False
             if self.sentinel is not None:
                 sentinel, self.sentinel = self.sentinel, None
                 sentinel(self)
         else:
             count = epoll_wait(self.epoll, self.events, 512, 0)
+            error = errno
         if count < 0:
-            if errno == EINTR:
+            if error == EINTR:
                 return 1
-            raise OSError(errno, os.strerror(errno))
+            raise OSError(error, os.strerror(error))
         for place in range(count):
             self._deliver(self.events[place].data.u64, self.events[place].events)
         if self.heap_length:
@@ -929,29 +972,25 @@ cdef class Hub:
     @cython.binding(False)
     def _work(self):
         """What each worker greenlet does: task after task, without a switch where there is one at hand."""
-        cdef Task task
         cdef object greenlet = greenlet_here()
-        while True:
-            task, self.handoff = self.handoff, None
-            if task is None:
-                return
-            task.greenlet = greenlet
+        cdef PyObject *task
+        while not self.dismissing:
             while True:
-                self._run_task(task, greenlet)
+                self._run_task(self.current, greenlet)
                 task = self.next()
-                if task is None or task.greenlet is not None:
+                if task == NULL or (<Task>task).greenlet is not None:
                     break
-                task.greenlet = greenlet
+                (<Task>task).greenlet = greenlet
             if len(self.workers) >= IDLE_WORKERS:
-                if task is not None:
-                    self._push_first(task)
-                self.current = self.root_task
+                if task != NULL:
+                    self._push_first(<Task>task)
+                    self.current = self.root_task
                 return
             self.workers.append(greenlet)
-            self.go(task)
-            task = None
+            self.go()
 
     cdef void _push_first(self, Task task):
+        task.state = READY
         task.after = self.head
         self.head = task
         if self.tail is None:
@@ -1023,7 +1062,7 @@ cdef class Hub:
         if self.root is not None:
             raise RuntimeError("the hub of this thread is running already")
         self._take_root()
-        task = self._spawn(function, arguments, None)
+        task = self._spawn(function, arguments, contextvars.copy_context())
         task.observed = True
         self.main = task
         try:
@@ -1051,17 +1090,14 @@ cdef class Hub:
 
     def _loop(self):
         """The root's part: start greenlets, run signal handlers, and else switch to whoever is next."""
-        cdef Task task
         while True:
             if self.chores:
                 if self.chores & RETURN and not self.chores & START:
                     self.chores &= ~RETURN
                     return
                 self._do_chores()
-                continue
-            task = self.next()
-            if task is not None:
-                self.go(task)
+            elif self.next() != NULL:
+                self.go()
             elif self.driven and not self.chores:
                 return
 
@@ -1069,15 +1105,25 @@ cdef class Hub:
         cdef int chores = self.chores
         self.chores &= RETURN
         if chores & START:
-            greenlet = <object>PyGreenlet_New(<PyObject *>self.work, <PyGreenlet *><PyObject *>self.root)
-            Py_DECREF(greenlet)
             self.chores |= chores & ~START
-            switch(greenlet)
+            self._start()
         elif chores & RAISE:
             error, self.interruption = self.interruption, None
             raise error
         elif chores & SIGNAL:
             PyErr_CheckSignals()
+
+    cdef int _start(self) except -1:
+        """Start a greenlet for the task that was handed over."""
+        cdef PyObject *greenlet = <PyObject *>PyGreenlet_New(
+            <PyObject *>self.work, <PyGreenlet *><PyObject *>self.root
+        )
+        if greenlet == NULL:
+            return -1
+        self.current, self.handoff = self.handoff, None
+        self.current.greenlet = <object>greenlet
+        Py_DECREF(<object>greenlet)
+        return switch(greenlet)
 
     def turn(self):
         """Run everything that is ready, without sleeping: what another event loop calls when `fileno()` is readable."""
@@ -1113,8 +1159,14 @@ cdef class Hub:
         timerfd_settime(self.clock, TFD_TIMER_ABSTIME, &when, NULL)
 
     def close(self):
-        """End what still waits, and give the descriptors back."""
-        if self.root is None and (self.living or self.workers):
+        """End what still waits, and give the descriptors back.
+
+        Raises:
+            RuntimeError: the hub is running.
+        """
+        if self.root is not None:
+            raise RuntimeError("a hub cannot be closed from within")
+        if self.living or self.workers:
             self.driven = False
             self.run(self._kill_everybody)
             self._dismiss_workers()
@@ -1139,9 +1191,12 @@ cdef class Hub:
     def _dismiss_workers(self):
         self._take_root()
         try:
+            self.dismissing = True
             while self.workers:
-                switch(self.workers.pop())
+                worker = self.workers.pop()
+                switch(<PyObject *>worker)
         finally:
+            self.dismissing = False
             self._leave_root()
 
     def _after_fork(self):
@@ -1214,14 +1269,22 @@ def current_task():
     return hub_here().here() if in_green() else None
 
 
+cdef int _check_green() except -1:
+    if not in_green():
+        raise RuntimeError("only a task of a hub can do this: call it from a green handler, or from what portside.spawn runs")
+    return 0
+
+
 def park():
     """Give way until somebody wakes this task."""
+    _check_green()
     hub_here().park()
 
 
-def wake(Task task):
+def wake(Task task not None):
     """Let a parked task run again; from any thread."""
-    task.hub.wake(task)
+    if task.hub is not None:
+        task.hub.wake(task)
 
 
 cpdef int give_way() except -1:
@@ -1256,6 +1319,7 @@ cdef class Timer:
     cdef Hub hub
 
     def __init__(self, double seconds, error=None):
+        _check_green()
         self.hub = hub_here()
         self.alarm = Alarm()
         self.alarm.task = self.hub.here()
@@ -1340,6 +1404,7 @@ def sleep(double seconds):
 def nap(timeout=None):
     """Wait until somebody wakes this task, at most `timeout` seconds; for a loop that looks for itself what happened."""
     cdef Timer timer
+    _check_green()
     if timeout is None:
         hub_here().park()
         return

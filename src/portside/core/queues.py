@@ -53,15 +53,20 @@ class Queue(Generic[T]):
         """
         if self._room is not None and not self.is_shutdown and not _acquired(self._room, block, timeout):
             raise queue.Full
-        with self._guard:
-            if not self.is_shutdown:
-                self._put(item)
-                self.unfinished_tasks += 1
-                self._all_done.clear()
-        if self.is_shutdown:
+        try:
+            self._store(item)
+        except BaseException:  # shut down; or items that cannot be compared
             self._pass_on(self._room)
-            raise ShutDown
+            raise
         self._items.release()
+
+    def _store(self, item: T) -> None:
+        with self._guard:
+            if self.is_shutdown:
+                raise ShutDown
+            self._put(item)
+            self.unfinished_tasks += 1
+            self._all_done.clear()
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Take the next item, waiting for it at most `timeout` seconds, or None for ever.
@@ -72,7 +77,7 @@ class Queue(Generic[T]):
             ValueError: the timeout is negative.
         """
         if not _acquired(self._items, block, timeout):
-            raise queue.Empty
+            raise ShutDown if self.is_shutdown else queue.Empty
         with self._guard:
             item = [self._get()] if self._qsize() else []
         if not item:

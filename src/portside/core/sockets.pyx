@@ -5,8 +5,10 @@ and honoured by waiting: in the hub when a task asks, in poll(2) when a plain th
 """
 
 import _socket
+import operator
 import os
 import socket
+import sys
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -19,6 +21,7 @@ from portside.core.datagrams cimport Datagrams, address_of, sockaddr, sockaddr_s
 from portside.core.hub cimport Channel, Hub, hub_here, in_green
 from portside.core.linux cimport monotonic
 from portside.core.stream cimport Stream
+from portside.core.hub import sleep
 from portside.core.stream import StreamReader, StreamWriter
 
 
@@ -31,8 +34,13 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_CLOEXEC
         SOCK_STREAM
         SOCK_DGRAM
+        AF_INET
+        AF_INET6
+        AF_UNIX
         MSG_DONTWAIT
+        MSG_ERRQUEUE
         MSG_NOSIGNAL
+        MSG_PEEK
         MSG_WAITALL
 
 
@@ -41,9 +49,35 @@ cdef object _init = _socket.socket.__init__
 cdef object _family_of = _socket.socket.family.__get__
 cdef object _type_of = _socket.socket.type.__get__
 cdef object _proto_of = _socket.socket.proto.__get__
+cdef object _default_timeout = _socket.getdefaulttimeout
+
+# The protocols whose streams are nothing but bytes; the second is younger than some systems' headers.
+cdef enum:
+    TCP = 6
+    MPTCP = 262
+
+# What settimeout() takes at most: the seconds that fit into 64 bits of nanoseconds.
+cdef double LONGEST = 9223372036.0
+
+# What `_connect` returns when its time is over.
+cdef enum:
+    TIMED_OUT = -1
+
+# A Unix listener whose queue is full is asked again after so many seconds at first, and at last: nothing tells of room.
+cdef double KNOCK_SECONDS = 0.001
+cdef double LONGEST_KNOCK_SECONDS = 0.05
+
+# What a call through `socket.socket` counts against a task's credit.
+cdef Py_ssize_t CALL = 2048
+
+# True once `ssl` makes green sockets of green ones: see `portside.core.tls`.
+cdef bint _tls_is_green = False
 
 # Bytes that one sendfile(2) may move before the others get a turn.
 _SENDFILE_PIECE = 1 << 20
+
+
+cdef object _NO_ADDRESS = object()
 
 
 class GreenSocket(socket.socket):
@@ -61,14 +95,16 @@ class GreenSocket(socket.socket):
     __slots__ = ("_channel", "accepts_at_once", "_visitor")
 
     def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
+        if not _tls_is_green:
+            _make_tls_green()
         super().__init__(family, type, proto, fileno)
-        default = socket.getdefaulttimeout()
+        timeout = _base.gettimeout(self)  # the default one, or 0 with SOCK_NONBLOCK
         _base.setblocking(self, False)
         self._channel = _channel_of(self)
         self.accepts_at_once = False
         self._visitor = None
-        if default is not None:
-            self.settimeout(default)
+        if timeout is not None:
+            self.settimeout(timeout)
 
     # -- time --
 
@@ -76,11 +112,13 @@ class GreenSocket(socket.socket):
         """Seconds that an operation may take: None for ever, 0 not at all."""
         cdef Channel channel = self._channel
         if value is not None:
-            value = float(value)
+            value = value if isinstance(value, float) else float(operator.index(value))
             if value != value:
                 raise ValueError("Invalid value NaN (not a number)")
             if value < 0.0:
                 raise ValueError("Timeout value out of range")
+            if value > LONGEST:
+                raise OverflowError("timestamp too large to convert to C PyTime_t")
         channel.patience = -1 if value is None else value
 
     def gettimeout(self):
@@ -108,6 +146,36 @@ class GreenSocket(socket.socket):
         cdef Channel channel = self._channel
         channel.idle = -1 if idle is None else idle
         channel.limit = INFINITY if total is None else monotonic() + total
+
+    def _follow(self, other):
+        """Take over the deadlines of a socket whose connection this one goes on with."""
+        cdef Channel channel = self._channel
+        cdef Channel followed = other._channel
+        channel.idle = followed.idle
+        channel.limit = followed.limit
+
+    def _until(self, bint write):
+        """When an operation that begins now must be over, on the monotonic clock."""
+        return (<Channel>self._channel).deadline(write)
+
+    def _wait(self, bint write, double by):
+        """The kernel has just refused to read, or write: wait until it may not, or with False until `by`."""
+        cdef Channel channel = self._channel
+        if write:
+            channel.stuffed = True
+        else:
+            channel.drained = True
+        return bool(channel.wait(write, by))
+
+    def _at_end(self):
+        """True when the peer, or a drain, has ended the stream and all of it was read; asks only when an end was told."""
+        cdef Channel channel = self._channel
+        if not channel.ended:
+            return False
+        try:
+            return _base.recv(self, 1, socket.MSG_PEEK) == b""
+        except OSError:
+            return False
 
     # -- connections --
 
@@ -138,6 +206,22 @@ class GreenSocket(socket.socket):
             self._visitor = visitor
         return True
 
+    def arrivals(self):
+        """How many datagrams were received and not handed out yet."""
+        cdef Datagrams channel = self._channel
+        return channel.arrived - channel.taken
+
+    def tell_unsent(self, tell):
+        """Have `tell(address, error)` called for each gathered datagram that could not be sent."""
+        channel = self._channel
+        if isinstance(channel, Datagrams):
+            (<Datagrams>channel).on_unsent = tell
+
+    @property
+    def is_datagram(self):
+        """True for a socket that receives in batches."""
+        return isinstance(self._channel, Datagrams)
+
     def await_knock(self, timeout=None):
         """Wait until `knock` may say yes, at most `timeout` seconds, or until somebody wakes the task."""
         cdef Channel channel = self._channel
@@ -146,35 +230,16 @@ class GreenSocket(socket.socket):
 
     def connect(self, address):
         """Connect to `address`; a host name is looked up in a thread."""
-        error = self._connect(address)
+        error = _connect(self, address)
+        if error == TIMED_OUT:
+            raise TimeoutError("timed out")
         if error:
             raise OSError(error, os.strerror(error))
 
     def connect_ex(self, address):
         """The same, returning an errno instead of raising an OSError from the connection."""
-        return self._connect(address)
-
-    def _connect(self, address):
-        cdef Channel channel = self._channel
-        cdef double by = channel.deadline(True)
-        if in_green():
-            address = _looked_up(self, address)
-        error = _base.connect_ex(self, address)
-        if error not in (EINPROGRESS, EAGAIN, EALREADY, EINTR) or channel.patience == 0:
-            return error
-        while error != EISCONN:
-            channel.stuffed = True
-            if not channel.wait(True, by):
-                raise TimeoutError("timed out")
-            error = self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                return error
-            error = _base.connect_ex(self, address)
-            if error not in (0, EISCONN, EINPROGRESS, EAGAIN, EALREADY):
-                return error
-            if error == 0:
-                break
-        return 0
+        error = _connect(self, address)
+        return EAGAIN if error == TIMED_OUT else error
 
     def shutdown(self, how):
         """Shut one or both halves of the connection, after what was written has left."""
@@ -202,7 +267,7 @@ class GreenSocket(socket.socket):
         channel.close()
         self._closed = True
         fd = _base.detach(self)
-        if channel.patience != 0:
+        if fd >= 0 and channel.patience != 0:
             os.set_blocking(fd, True)
         return fd
 
@@ -212,10 +277,12 @@ class GreenSocket(socket.socket):
         """At most `bufsize` bytes; b"" at the end of the stream."""
         cdef Py_ssize_t count
         cdef bytes data
-        if not isinstance(self._channel, Stream) or flags & MSG_WAITALL:
-            return _retried(self, False, flags, _base.recv, bufsize, flags)
+        if not isinstance(self._channel, Stream) or flags & ~(MSG_PEEK | MSG_DONTWAIT):
+            return self._recv(bufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
+        if bufsize == 0:
+            return b""
         cdef Stream stream = self._channel
         if not flags & MSG_DONTWAIT:
             stream.await_input()
@@ -223,11 +290,20 @@ class GreenSocket(socket.socket):
         count = stream.receive(PyBytes_AS_STRING(data), bufsize, flags)
         return data if count == bufsize else _shrunk(data, count)
 
+    def _recv(self, Py_ssize_t bufsize, int flags):
+        if _batched(self, bufsize):
+            return _from_batch(self, bufsize, flags)[0]
+        if flags & MSG_WAITALL and bufsize > 0 and isinstance(self._channel, Stream):
+            data = bytearray(bufsize)
+            count = _received_whole(self, data, flags)
+            return bytes(memoryview(data)[:count])
+        return _retried(self, False, flags, _base.recv, bufsize, flags)
+
     def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
         """Receive into a buffer; returns the number of bytes."""
         cdef Py_buffer view
-        if not isinstance(self._channel, Stream) or flags & MSG_WAITALL:
-            return _retried(self, False, flags, _base.recv_into, buffer, nbytes, flags)
+        if not isinstance(self._channel, Stream) or flags & ~(MSG_PEEK | MSG_DONTWAIT):
+            return self._recv_into(buffer, nbytes, flags)
         cdef Stream stream = self._channel
         PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE | PyBUF_SIMPLE)
         try:
@@ -235,19 +311,32 @@ class GreenSocket(socket.socket):
                 raise ValueError("negative buffersize in recv_into")
             if nbytes > view.len:
                 raise ValueError("buffer too small for requested bytes")
-            return stream.receive(<char *>view.buf, nbytes or view.len, flags)
+            return stream.receive(<char *>view.buf, nbytes or view.len, flags) if view.len else 0
         finally:
             PyBuffer_Release(&view)
 
+    def _recv_into(self, buffer, Py_ssize_t nbytes, int flags):
+        if _batched(self, nbytes):
+            return _into(buffer, nbytes, _from_batch(self, nbytes or memoryview(buffer).nbytes, flags)[0])
+        if flags & MSG_WAITALL and isinstance(self._channel, Stream) and 0 <= nbytes <= memoryview(buffer).nbytes:
+            return _received_whole(self, memoryview(buffer).cast("B")[: nbytes or None], flags)
+        return _retried(self, False, flags, _base.recv_into, buffer, nbytes, flags)
+
     def recvfrom(self, bufsize, flags=0):
         """Data and the sender's address."""
-        channel = self._channel
-        if isinstance(channel, Datagrams) and (<Datagrams>channel).taken < (<Datagrams>channel).arrived:
-            return (<Datagrams>channel).take(bufsize)
+        if _batched(self, bufsize):
+            return _from_batch(self, bufsize, flags)
+        if flags & MSG_WAITALL and isinstance(self._channel, Stream):
+            return self.recv(bufsize, flags), None
         return _retried(self, False, flags, _base.recvfrom, bufsize, flags)
 
     def recvfrom_into(self, buffer, nbytes=0, flags=0):
         """The number of bytes and the sender's address."""
+        if _batched(self, nbytes):
+            data, address = _from_batch(self, nbytes or memoryview(buffer).nbytes, flags)
+            return _into(buffer, nbytes, data), address
+        if flags & MSG_WAITALL and isinstance(self._channel, Stream):
+            return self.recv_into(buffer, nbytes, flags), None
         return _retried(self, False, flags, _base.recvfrom_into, buffer, nbytes, flags)
 
     def recvmsg(self, bufsize, ancbufsize=0, flags=0):
@@ -256,6 +345,7 @@ class GreenSocket(socket.socket):
 
     def recvmsg_into(self, buffers, ancbufsize=0, flags=0):
         """The same, into buffers."""
+        buffers = list(buffers)  # it may be iterated again
         return _retried(self, False, flags, _base.recvmsg_into, buffers, ancbufsize, flags)
 
     # -- sending --
@@ -269,35 +359,38 @@ class GreenSocket(socket.socket):
         """Send all of `data`; a timeout is for all of it."""
         cdef Py_buffer view
         cdef Stream stream
-        if not isinstance(self._channel, Stream) or flags:
-            return _send_all(self, data, flags)
-        stream = self._channel
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            stream.check()
-            if stream.gathered:
-                stream.send_gathered()
-            if view.len:
+            _flush(self)
+            if isinstance(self._channel, Stream) and flags == 0:
+                stream = self._channel
                 stream.send_all(<char *>view.buf, view.len, -1)
+            else:
+                _send_pieces(self._channel, <char *>view.buf, view.len, flags)
         finally:
             PyBuffer_Release(&view)
 
-    def sendto(self, data, *rest):
+    def sendto(self, data, flags_or_address, address=_NO_ADDRESS, /):
         """Send to an address: `sendto(data, address)` or `sendto(data, flags, address)`.
 
         Between two looks of a server at its socket, answers to the senders of one batch gather and leave together.
         """
+        cdef int place
         channel = self._channel
-        if isinstance(channel, Datagrams) and len(rest) == 1 and type(data) is bytes:
-            place = (<Datagrams>channel).sender_place(rest[0])
-            if place >= 0 and (<Datagrams>channel).gather(data, place):
-                return len(data)
-        return _retried(self, True, rest[0] if len(rest) > 1 else 0, _base.sendto, data, *rest)
+        if address is _NO_ADDRESS:
+            if type(channel) is Datagrams and type(data) is bytes:
+                place = (<Datagrams>channel).sender_place(flags_or_address)
+                if place >= 0 and (<Datagrams>channel).gather(data, place):
+                    return PyBytes_GET_SIZE(data)
+            _flush(self)
+            return _retried(self, True, 0, _base.sendto, data, flags_or_address)
+        _flush(self)
+        return _retried(self, True, flags_or_address, _base.sendto, data, flags_or_address, address)
 
     def sendmsg(self, buffers, ancdata=(), flags=0, address=None):
         """Send several buffers and ancillary data; returns how many bytes."""
         _flush(self)
-        return _retried(self, True, flags, _base.sendmsg, buffers, ancdata, flags, address)
+        return _retried(self, True, flags, _base.sendmsg, list(buffers), list(ancdata), flags, address)
 
     def sendfile(self, file, offset=0, count=None):
         """Send a file until its end, or `count` bytes of it, by sendfile(2) where it can; returns how many bytes."""
@@ -324,12 +417,32 @@ class GreenSocket(socket.socket):
         return super().makefile(mode, buffering, encoding=encoding, errors=errors, newline=newline)
 
 
+cdef int _make_tls_green() except -1:
+    """Once somebody has imported `ssl`, which costs 5 MB, have it wait in the hub for green sockets."""
+    global _tls_is_green
+    if "ssl" in sys.modules:
+        from portside.core import tls
+
+        _tls_is_green = True
+        tls.install()
+    return 0
+
+
 cdef object _channel_of(sock):
-    cdef Channel channel
-    cdef int kind = _type_of(sock)
-    if kind == SOCK_STREAM:
-        return Stream(_base.fileno(sock))
-    return (Datagrams if kind == SOCK_DGRAM else Channel)(_base.fileno(sock))
+    return _new_channel(_family_of(sock), _type_of(sock), _proto_of(sock), _base.fileno(sock))
+
+
+cdef object _new_channel(int family, int kind, int proto, int fd):
+    cdef Stream stream
+    if kind != SOCK_STREAM:
+        return (Datagrams if kind == SOCK_DGRAM else Channel)(fd)
+    stream = Stream(fd)
+    stream.carries = family == AF_UNIX
+    if family in (AF_INET, AF_INET6):
+        stream.ended = proto not in (0, TCP, MPTCP)  # others keep the bounds of messages, as SCTP does
+    else:
+        stream.ended = family != AF_UNIX
+    return stream
 
 
 cdef object _visitor_of(Channel channel):
@@ -350,13 +463,19 @@ cdef object _visitor_of(Channel channel):
 
 
 cdef object _accepted(listener, int fd):
+    cdef int family = _family_of(listener)
+    cdef int kind = _type_of(listener)
+    cdef int proto = _proto_of(listener)
     sock = GreenSocket.__new__(GreenSocket)
-    _init(sock, _family_of(listener), _type_of(listener) | SOCK_NONBLOCK, _proto_of(listener), fd)
+    _init(sock, family, kind | SOCK_NONBLOCK, proto, fd)
     sock._io_refs = 0
     sock._closed = False
-    sock._channel = Stream(fd)
+    sock._channel = _new_channel(family, kind, proto, fd)
     sock.accepts_at_once = False
     sock._visitor = None
+    default = _default_timeout()
+    if default is not None:
+        sock.settimeout(default)
     return sock
 
 
@@ -387,11 +506,12 @@ def _retried(sock, bint write, int flags, operation, *arguments):
     """Do what `socket.socket` does, as often as it says that it would have to wait."""
     cdef Channel channel = sock._channel
     cdef double by = -1
+    _spend(CALL)
     while True:
         try:
             return operation(sock, *arguments)
         except BlockingIOError:
-            if channel.patience == 0 or flags & MSG_DONTWAIT:
+            if channel.patience == 0 or flags & (MSG_DONTWAIT | MSG_ERRQUEUE):
                 raise
         if write:
             channel.stuffed = True
@@ -403,11 +523,71 @@ def _retried(sock, bint write, int flags, operation, *arguments):
             raise TimeoutError("timed out")
 
 
-def _send_all(sock, data, flags):
-    with memoryview(data).cast("B") as view:
-        done = 0
+cdef bint _batched(sock, size):
+    """True when a batch of datagrams has something left, and `size` is one that it can be asked for."""
+    channel = sock._channel
+    if not isinstance(channel, Datagrams) or (<Datagrams>channel).taken >= (<Datagrams>channel).arrived:
+        return False
+    return isinstance(size, int) and size >= 0
+
+
+cdef object _from_batch(sock, size, int flags):
+    cdef Datagrams channel = sock._channel
+    found = channel.take(size)
+    if flags & MSG_PEEK:
+        channel.taken -= 1
+    return found
+
+
+cdef object _into(buffer, Py_ssize_t size, bytes data):
+    with memoryview(buffer).cast("B") as view:
+        if size > len(view):
+            raise ValueError("buffer too small for requested bytes")
+        view[: len(data)] = data
+    return len(data)
+
+
+def _received_whole(sock, buffer, int flags):
+    """MSG_WAITALL: fill `buffer`, but for the end of the stream. With a timeout the kernel does not wait either."""
+    cdef Channel channel = sock._channel
+    done = 0
+    with memoryview(buffer) as view:
         while done < len(view):
-            done += sock.send(view[done:], flags)
+            try:
+                count = _retried(sock, False, flags, _base.recv_into, view[done:], 0, flags)
+            except OSError:
+                if done:
+                    return done
+                raise
+            done += count
+            if count == 0 or channel.patience >= 0 or flags & (MSG_PEEK | MSG_DONTWAIT):
+                break
+    return done
+
+
+cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int flags) except -1:
+    cdef Py_ssize_t count
+    cdef double by = -1
+    while True:
+        count = c_send(channel.fd, data, size, flags | MSG_NOSIGNAL)
+        if count >= 0:
+            _spend(CALL)
+            data += count
+            size -= count
+            if size == 0:
+                return 0
+            continue
+        if errno == EINTR:
+            PyErr_CheckSignals()
+            continue
+        if errno != EAGAIN or channel.patience == 0 or flags & MSG_DONTWAIT:
+            PyErr_SetFromErrno(OSError)
+            return -1
+        channel.stuffed = True
+        if by < 0:
+            by = channel.deadline(True)
+        if not channel.wait(True, by):
+            raise TimeoutError("timed out")
 
 
 def _send_file(sock, file, int fileno, offset, count):
@@ -424,6 +604,10 @@ def _send_file(sock, file, int fileno, offset, count):
                 if not channel.wait(True, by):
                     raise TimeoutError("timed out") from None
                 continue
+            except OSError:
+                if done:
+                    raise
+                return sock._sendfile_use_send(file, offset, count)
             if sent == 0:
                 break
             done += sent
@@ -441,6 +625,38 @@ cdef int _spend(Py_ssize_t amount) except -1:
         if hub.credit <= 0:
             hub.take_turns()
     return 0
+
+
+def _connect(sock, address):
+    """Connect, waiting where the socket does; returns an errno, 0, or TIMED_OUT."""
+    cdef Channel channel = sock._channel
+    cdef double by = channel.deadline(True)
+    if in_green():
+        address = _looked_up(sock, address)
+    error = _base.connect_ex(sock, address)
+    if channel.patience == 0:
+        return error
+    if error == EAGAIN and _family_of(sock) == AF_UNIX:
+        return _knock(sock, address, by)
+    while error in (EINPROGRESS, EALREADY, EINTR):
+        channel.stuffed = True
+        if not channel.wait(True, by):
+            return TIMED_OUT
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _base.connect_ex(sock, address)
+    return 0 if error == EISCONN else error
+
+
+cdef object _knock(sock, address, double by):
+    """Ask a listener whose queue is full until it has room."""
+    cdef double pause = KNOCK_SECONDS
+    error = EAGAIN
+    while error == EAGAIN:
+        if monotonic() >= by:
+            return TIMED_OUT
+        sleep(min(pause, by - monotonic()))
+        pause = min(2 * pause, LONGEST_KNOCK_SECONDS)
+        error = _base.connect_ex(sock, address)
+    return error
 
 
 def _looked_up(sock, address):

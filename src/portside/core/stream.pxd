@@ -14,9 +14,11 @@ cdef class Stream(Channel):
     cdef char *output  # what was written and not sent, or NULL
     cdef Py_ssize_t gathered
     cdef double gathered_at
+    cdef bint carries  # descriptors may come along with the bytes: a Unix socket
     cdef object broken  # why sending what was gathered failed
 
     cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1
+    cdef Py_ssize_t try_receive(self, char *buffer, Py_ssize_t size, int flags) noexcept
     cdef Py_ssize_t fill(self) except -1
     cdef bytes take(self, Py_ssize_t count)
     cdef bytes read_line(self, Py_ssize_t limit)

@@ -24,15 +24,18 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memmove
 
+from portside.core.datagrams cimport iovec, msghdr
 from portside.core.hub cimport Channel, Hub, give_way, hub_here
 from portside.core.linux cimport monotonic
 
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
+    ssize_t c_recvmsg "recvmsg"(int fd, msghdr *message, int flags)
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
 
     enum:
+        MSG_CTRUNC
         MSG_DONTWAIT
         MSG_NOSIGNAL
         MSG_PEEK
@@ -104,9 +107,14 @@ cdef class Stream(Channel):
     # -- input --
 
     cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1:
-        """Receive at most `size` bytes, waiting for the first; 0 at the end of the stream."""
+        """Receive at most `size` bytes, waiting for the first; 0 at the end of the stream.
+
+        Without a buffer they go behind the unread input: where that is, is found out between the wait and the receive,
+        as another task may read the same stream meanwhile.
+        """
         cdef Py_ssize_t count
         cdef double by = -1
+        cdef bint inside = buffer == NULL
         cdef Hub hub = self.hub
         if self.broken is not None:
             self.check()
@@ -114,9 +122,15 @@ cdef class Stream(Channel):
             give_way()
         while True:
             if not self.drained or self.patience == 0 or flags & MSG_DONTWAIT:
-                count = c_recv(self.fd, buffer, size, flags)
+                if inside:
+                    self.make_room()
+                    buffer = bytes_data(self.input) + self.end
+                    size = bytes_size(self.input) - self.end
+                count = self.try_receive(buffer, size, flags)
                 if count >= 0:
                     self.drained = count < size and not self.ended and not flags & MSG_PEEK
+                    if inside:
+                        self.end += count
                     if hub is not None:
                         hub.credit -= count + CALL
                     return count
@@ -127,12 +141,33 @@ cdef class Stream(Channel):
                     PyErr_SetFromErrno(OSError)
                     return -1
                 self.drained = True
+                if inside and self.start == self.end:
+                    self.drop()
             if by < 0:
                 by = self.deadline(False)
             if not self.wait(False, by):
                 raise TimeoutError("timed out")
             self.drained = False
             hub = self.hub
+
+    cdef Py_ssize_t try_receive(self, char *buffer, Py_ssize_t size, int flags) noexcept:
+        """What recv(2) returns, and errno."""
+        cdef msghdr message
+        cdef iovec part
+        cdef Py_ssize_t count
+        if not self.carries:
+            return c_recv(self.fd, buffer, size, flags)
+        part.iov_base = buffer
+        part.iov_len = size
+        message.msg_name = message.msg_control = NULL
+        message.msg_namelen = message.msg_controllen = 0
+        message.msg_iov = &part
+        message.msg_iovlen = 1
+        message.msg_flags = 0
+        count = c_recvmsg(self.fd, &message, flags)
+        if count >= 0 and message.msg_flags & MSG_CTRUNC:
+            self.ended = True  # descriptors came along, which end a receive: less than was asked for means nothing now
+        return count
 
     cdef int await_input(self) except -1:
         """Wait while the kernel is known to have nothing, so that an idle stream holds no buffer."""
@@ -150,19 +185,21 @@ cdef class Stream(Channel):
             if count:
                 self.keep(scratch, count)
             return count
-        self.await_input()
-        self.make_room()
-        count = self.receive(bytes_data(self.input) + self.end, bytes_size(self.input) - self.end, 0)
-        self.end += count
+        count = self.receive(NULL, 0, 0)
         if self.start == self.end:
             self.drop()
         return count
 
     cdef int keep(self, const char *data, Py_ssize_t count) except -1:
-        """Let `data` be the unread input."""
+        """Put `data` behind the unread input: there is some only where another task has read at the same time."""
+        cdef Py_ssize_t unread = self.end - self.start
+        cdef PyObject *joined = new_bytes(NULL, unread + count)
+        if unread:
+            memcpy(bytes_data(joined), bytes_data(self.input) + self.start, unread)
+        memcpy(bytes_data(joined) + unread, data, count)
         self.drop()
-        self.input = new_bytes(data, count)
-        self.end = count
+        self.input = joined
+        self.end = unread + count
         return 0
 
     cdef void drop(self) noexcept:
@@ -179,7 +216,11 @@ cdef class Stream(Channel):
         if self.input != NULL and bytes_size(self.input) - self.end >= SCRATCH // 2:
             return 0
         if self.input != NULL and self.start == 0:
-            _PyBytes_Resize(&self.input, self.end + room)
+            try:
+                _PyBytes_Resize(&self.input, self.end + room)
+            except MemoryError:  # the bytes are gone
+                self.drop()
+                raise
             return 0
         grown = new_bytes(NULL, unread + room)
         if unread:
@@ -223,7 +264,7 @@ cdef class Stream(Channel):
                 return b""
             newline = <const char *>memchr(scratch, 10, count)
             length = newline - scratch + 1
-            if newline != NULL and (limit < 0 or length <= limit):
+            if newline != NULL and (limit < 0 or length <= limit) and self.start == self.end:
                 line = PyBytes_FromStringAndSize(scratch, length)
                 if length < count:
                     self.keep(scratch + length, count - length)
@@ -278,11 +319,16 @@ cdef class Stream(Channel):
             self.seen = max(self.seen, self.start)
             if self.start == self.end:
                 self.drop()
-        while done < size and (whole or done == 0):
-            count = self.receive(buffer + done, size - done, 0)
-            if count == 0:
-                break
-            done += count
+        try:
+            while done < size and (whole or done == 0):
+                count = self.receive(buffer + done, size - done, 0)
+                if count == 0:
+                    break
+                done += count
+        except BaseException:
+            if done:
+                self.keep(buffer, done)  # nobody learns how much there is: it is for the next read
+            raise
         return done
 
     # -- output --
@@ -303,6 +349,8 @@ cdef class Stream(Channel):
             if count == size:
                 if hub is not None:
                     hub.credit -= count + CALL
+                    if hub.credit <= 0:
+                        give_way()
                 return 0
             if count < 0:
                 if errno == EINTR:
@@ -385,7 +433,7 @@ cdef class StreamReader:
     cdef readonly bint closed
     cdef object __weakref__
 
-    def __cinit__(self, sock, Stream stream):
+    def __cinit__(self, sock, Stream stream not None):
         self.sock = sock
         self.stream = stream
 
@@ -410,22 +458,24 @@ cdef class StreamReader:
         return self.stream.read_line(-1 if limit is None else limit)
 
     def readlines(self, hint=-1, /):
-        """A list of lines, until the end of the stream or until they have `hint` bytes or more."""
+        """A list of lines, until the end of the stream or until they have more than `hint` bytes."""
         cdef Py_ssize_t left = hint if hint is not None and hint > 0 else -1
         cdef Py_ssize_t count = 0
         lines = []
         for line in self:
             lines.append(line)
             count += len(line)
-            if 0 <= left <= count:
+            if 0 <= left < count:
                 break
         return lines
 
     def read(self, size=-1, /):
         """`size` bytes, fewer only at the end of the stream; everything until then where `size` is negative."""
         self._check()
-        if size is None or size < 0:
+        if size is None or size == -1:
             return self.stream.read_all()
+        if size < 0:
+            raise ValueError("read length must be non-negative or -1")
         return self.stream.read_exactly(size)
 
     def read1(self, size=-1, /):
@@ -562,7 +612,7 @@ cdef class StreamWriter:
     cdef bytearray held
     cdef object __weakref__
 
-    def __cinit__(self, sock, Stream stream, Py_ssize_t size=0):
+    def __cinit__(self, sock, Stream stream not None, Py_ssize_t size=0):
         self.sock = sock
         self.stream = stream
         self.size = size
@@ -595,12 +645,12 @@ cdef class StreamWriter:
             PyBuffer_Release(&view)
 
     cdef int _hold(self, Py_buffer *view) except -1:
-        if self.held is None:
-            self.held = bytearray()
-        if len(self.held) + view.len > self.size:
+        if self.held is not None and len(self.held) + view.len > self.size:
             self._let_go()
         if view.len >= self.size:
             return self.stream.write(<char *>view.buf, view.len)
+        if self.held is None:
+            self.held = bytearray()
         self.held += (<char *>view.buf)[:view.len]
         return 0
 

@@ -18,7 +18,7 @@ from portside.core.waiting import Waiter, caller, new_waiter
 
 
 class _Line:
-    """Those who wait, the first to come at the front. Each operation is one step of the interpreter's: no lock needed."""
+    """Those who wait, the first to come at the front. Each operation is one step of the interpreter's."""
 
     def __init__(self) -> None:
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()

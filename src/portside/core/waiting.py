@@ -110,6 +110,11 @@ def running_hub() -> "Hub | None":
     return None if _core is None else _core.running_hub()
 
 
+def compiled() -> Any:
+    """The hub's module; to be asked for only where `running_hub()` has shown that it is there."""
+    return _core
+
+
 def caller() -> "Task | int":
     """Who calls, as the owner of a lock: a task, or else a thread."""
     return threading.get_ident() if running_hub() is None else _core.current_task()

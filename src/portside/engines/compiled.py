@@ -21,7 +21,7 @@ def core() -> Any:
 
     try:
         package: ModuleType = importlib.import_module("portside.core")
-        for name in ("hub", "sockets"):
+        for name in ("hub", "sockets", "network", "watchdog"):
             importlib.import_module(f"portside.core.{name}")
     except ImportError as error:
         raise RuntimeError(MISSING) from error

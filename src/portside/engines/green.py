@@ -5,13 +5,15 @@ hold up no handler. Handlers live in that thread, as the async engine's do, and 
 """
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from portside.acceptor import Acceptor
 from portside.dispatcher import Dispatcher, Engine, machine
 from portside.engines.compiled import core
+from portside.engines.doors import door_of
 from portside.lifecycle import Run
-from portside.telemetry import DrainFinished, DrainStarted, emit
+from portside.telemetry import DatagramUnsent, DrainFinished, DrainStarted, emit
 
 if TYPE_CHECKING:
     from portside.core.hub import Task
@@ -24,29 +26,39 @@ class GreenEngine(Engine):
     """The tasks of one server."""
 
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
+        core()  # where it is missing, say so before anything is opened
         super().__init__(server, dispatcher)
         self._tasks: set[Task] = set()
 
     def start(self, request: Any, client_address: Any) -> None:
         """Handle a request in a task of the running hub, or without one to its end in a hub of its own."""
-        hub = core().hub.running_hub()
-        if hub is None:
+        if core().hub.running_hub() is None:
             core().hub.run(self.server.process_request_task, request, client_address)
         else:
-            self._tasks.add(hub.spawn(GreenEngine._handle, self, request, client_address))
+            self.spawn(self.server.process_request_task, request, client_address)
+
+    def spawn(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Run `work(*arguments)` in a task that counts as a handler."""
+        hub = core().hub.running_hub()
+        self._tasks.add(hub.spawn(GreenEngine._do, self, work, *arguments))  # a plain function takes less of the stack
 
     def prepare(self) -> None:
         """Before a loop: a listener that a program has put in the place of ours must not block the hub either."""
         self.server.socket = listener = self.server._portside_own_socket(self.server.socket)
-        if type(listener) is core().sockets.GreenSocket:
+        if isinstance(listener, core().sockets.GreenSocket):
             listener.accepts_at_once = listener.gettimeout() is None
+            listener.tell_unsent(self._unsent)
+
+    def _unsent(self, client_address: Any, error: OSError) -> None:
+        if not isinstance(error, (ConnectionRefusedError, FileNotFoundError)):  # a Unix client that is gone
+            emit(DatagramUnsent(server=self.server, client_address=client_address, error=error))
 
     def loop(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         """The accept loop, in a task of this thread's hub, which is run for its sake where it does not run yet."""
         if core().hub.running_hub() is None:
-            core().hub.run(self._serve, run, acceptor, timeout)
+            core().hub.run(self._serve_watched, run, acceptor, timeout)
         else:
-            self._serve(run, acceptor, timeout)
+            self._serve_watched(run, acceptor, timeout)
 
     def has_room(self) -> bool:
         """True while there are fewer tasks than `max_greenlets`."""
@@ -56,9 +68,9 @@ class GreenEngine(Engine):
         """True in a task of this server's."""
         return core().hub.current_task() in self._tasks
 
-    def _handle(self, request: Any, client_address: Any) -> None:
+    def _do(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
-            self.server.process_request_task(request, client_address)
+            work(*arguments)
         finally:
             self._finished()
 
@@ -68,8 +80,12 @@ class GreenEngine(Engine):
         if was_full:
             self.dispatcher.lifecycle.wake()
 
+    def _serve_watched(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
+        with core().watchdog.watched(core().hub.running_hub(), self.server, self.server.hub_patience):
+            self._serve(run, acceptor, timeout)
+
     def _serve(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
-        door = _door(self, run, acceptor)
+        door = door_of(self, run, acceptor)
         try:
             while not run.stopping:
                 door.turn()
@@ -96,77 +112,6 @@ def _earlier(*limits: float | None) -> float | None:
     return min((each for each in limits if each is not None), default=None)
 
 
-class _Door:
-    """Where clients come in: waits for one, and takes turns of the accept loop. This one works for any listener.
-
-    Args:
-        engine: the engine.
-        run: the run of `serve_forever`.
-        acceptor: knows whether accepting is paused.
-    """
-
-    def __init__(self, engine: GreenEngine, run: Run, acceptor: Acceptor) -> None:
-        self._engine = engine
-        self._run = run
-        self._acceptor = acceptor
-        self._watch = core().hub.Watch(self._watched())
-
-    def _watched(self) -> int:
-        return self._acceptor.fileno()
-
-    def turn(self) -> None:
-        """Take one turn of the accept loop, without waiting."""
-        self._engine.dispatcher.turn(self._run, self._acceptor, 0)
-
-    def wait(self, seconds: float | None) -> None:
-        """Until there is something to see to, at most some seconds."""
-        self._watch.wait_readable(seconds)
-
-    def release(self) -> None:
-        """The loop is over."""
-        self._watch.release()
-
-
-class _GreenDoor(_Door):
-    """The same for a socket of ours, which is asked for a client without the detour over a selector."""
-
-    def _watched(self) -> int:
-        return self._run.waker.fileno()
-
-    def turn(self) -> None:
-        """Accept who is there, a batch at most, and see to wishes."""
-        if not self._watch.attended:
-            self._run.look()
-            self._watch.attend()
-        if self._run.stopping:
-            return
-        engine, dispatcher = self._engine, self._engine.dispatcher
-        left = dispatcher.transport.batch
-        while left and self._is_open() and engine.server.socket.knock():
-            dispatcher.accept_one(self._run, self._acceptor)
-            left -= 1
-        engine.server.service_actions()
-        self._crowded = not left
-
-    def _is_open(self) -> bool:
-        return not self._run.stopping and not self._acceptor.paused and self._engine.has_room()
-
-    def wait(self, seconds: float | None) -> None:
-        """Until there is something to see to, at most some seconds; a crowd at the door only waits for the others."""
-        listener: Any = self._engine.server.socket
-        if self._crowded:
-            core().hub.give_way()
-        elif self._is_open() and listener.fileno() >= 0:
-            listener.await_knock(seconds)
-        elif self._watch.attended:
-            core().hub.nap(seconds)
-
-
-def _door(engine: GreenEngine, run: Run, acceptor: Acceptor) -> _Door:
-    native = type(engine.server.socket) is core().sockets.GreenSocket and engine.server.socket.gettimeout() is None
-    return (_GreenDoor if native else _Door)(engine, run, acceptor)
-
-
 class GreenMixIn(_Server):
     """Mix-in: each request is handled in a greenlet, in the thread that runs `serve_forever`.
 
@@ -180,18 +125,19 @@ class GreenMixIn(_Server):
     Attributes:
         max_greenlets: handlers that run at once; further clients wait in the system's queue. 10,000 is what the project
             promises.
+        hub_patience: seconds that a handler may keep the thread before it is reported (`HubBlocked`, a warning in the
+            log); None reports nothing. 0.25 is what a person notices.
 
     Raises:
         RuntimeError: the compiled core is missing.
     """
 
     max_greenlets: int = 10_000
+    hub_patience: float | None = 0.25
     _portside_engine: ClassVar[type[Engine]] = GreenEngine
 
     def _portside_own_socket(self, plain: socket.socket) -> socket.socket:
-        if type(plain) is not socket.socket:
-            return plain
-        green: socket.socket = core().sockets.GreenSocket(fileno=plain.detach())
+        green: socket.socket = core().network.adopted(plain)
         return green
 
     def process_request(self, request: Any, client_address: Any) -> None:

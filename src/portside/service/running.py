@@ -12,37 +12,27 @@ from typing import Any, Self
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
 from portside.servers import TCPServer
-from portside.service.building import build
+from portside.service.bound import Bound
 from portside.service.description import EngineName, Service
 
 # What ends a service: Ctrl-C, and what systemd, Docker and Kubernetes send.
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Running:
+class Running(Bound):
     """Servers that run, or are about to.
 
     Attributes:
-        servers: the server objects of the drop-in face, one an endpoint.
-        endpoints: what was really bound, port 0 replaced by the port that the system chose.
         serial: whether handlers run in the threads of the accept loops.
 
     Resource handling: the listeners, and a thread for each endpoint once started, from construction to `stop()`.
     """
 
     def __init__(self, service: Service) -> None:
-        self.servers: tuple[TCPServer, ...] = tuple(build(service))
-        self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
-        self._drain = service.drain
+        super().__init__(service)
         self.serial = service.engine == "serial"
         self._asked: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._error: BaseException | None = None
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The first of `endpoints`."""
-        return self.endpoints[0]
 
     def start(self) -> None:
         """Serve in the background; returns at once, and clients can connect already."""
@@ -67,15 +57,8 @@ class Running:
         Args:
             drain: seconds for handlers to finish; None is the service's own.
         """
-        seconds = self._drain if drain is None else drain
-        for server in self.servers:
-            server._portside.lifecycle.stop(seconds)
-        self._asked.put(seconds)
-
-    def force(self) -> None:
-        """End every connection and child process now; waits for nothing."""
-        for server in self.servers:
-            server._portside.force()
+        super().request_stop(drain)
+        self._asked.put(self._seconds(drain))
 
     def stop(self, drain: float | None = None) -> None:
         """Stop accepting, drain, close. May be called again.
@@ -86,18 +69,14 @@ class Running:
         Raises:
             BaseException: whatever ended a server before it was asked to, once.
         """
-        seconds = self._drain if drain is None else drain
-        self.request_stop(seconds)
+        self.request_stop(drain)
         for server in self.servers:
-            server.shutdown(drain=seconds)
-            server.drain_timeout = 0.0  # what the drain could not end is not waited for once more
-            server.server_close()
+            server.shutdown(drain=self._seconds(drain))
+            self._close(server)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(GRACE)
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        self._raise_error()
 
     def __enter__(self) -> Self:
         return self

@@ -117,11 +117,33 @@ class HandlerFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubBlocked(Event):
+    """A green handler has kept the thread for `seconds` without giving way: everybody else waits, and goes on waiting.
+
+    Told once for each time, from another thread, while the handler is still at it.
+
+    Attributes:
+        stack: where it is, as a traceback writes it, the innermost call last.
+    """
+
+    seconds: float
+    stack: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatagramTruncated(Event):
     """A datagram was longer than `max_packet_size` bytes (`limit`); its handler sees only its beginning."""
 
     client_address: object
     limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatagramUnsent(Event):
+    """An answer could not be sent, and its handler is through: green servers send the answers of a batch together."""
+
+    client_address: object
+    error: OSError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,17 @@ TROUBLE: dict[type[events.Event], _Row] = {
         ),
     ),
     events.AcceptResumed: (logging.WARNING, lambda _: "accepting again"),
+    events.HubBlocked: (
+        logging.WARNING,
+        lambda e: (
+            f"a handler has kept everybody waiting for {e.seconds:.3g} s: have portside.offload(fn, ...) run in a thread "
+            f"what takes so long, or choose engine='threads'. It is here:\n{e.stack.rstrip()}"
+        ),
+    ),
+    events.DatagramUnsent: (
+        logging.WARNING,
+        lambda e: f"the answer to {address_text(e.client_address)} could not be sent: {e.error}",
+    ),
     events.DatagramTruncated: (
         logging.WARNING,
         lambda e: f"a datagram from {address_text(e.client_address)} was cut at {e.limit} B (raise max_packet_size)",

@@ -1,0 +1,123 @@
+"""Where the green engine's clients come in: three ways to take a turn of the accept loop, and to wait for the next."""
+
+from typing import TYPE_CHECKING, Any
+
+from portside.acceptor import Acceptor
+from portside.engines.compiled import core
+from portside.lifecycle import Run
+from portside.ownership import is_ours
+
+if TYPE_CHECKING:
+    from portside.engines.green import GreenEngine
+
+class Door:
+    """Works for any listener: the acceptor's own descriptor says when there is something to see to.
+
+    Args:
+        engine: the engine.
+        run: the run of `serve_forever`.
+        acceptor: knows whether accepting is paused.
+    """
+
+    def __init__(self, engine: "GreenEngine", run: Run, acceptor: Acceptor) -> None:
+        self._engine = engine
+        self._run = run
+        self._acceptor = acceptor
+        self._watch = core().hub.Watch(self._watched())
+
+    def _watched(self) -> int:
+        return self._acceptor.fileno()
+
+    def turn(self) -> None:
+        """Take one turn of the accept loop, without waiting."""
+        self._engine.dispatcher.turn(self._run, self._acceptor, 0)
+
+    def wait(self, seconds: float | None) -> None:
+        """Until there is something to see to, at most some seconds."""
+        self._watch.wait_readable(seconds)
+
+    def release(self) -> None:
+        """The loop is over."""
+        self._watch.release()
+
+
+class GreenDoor(Door):
+    """The same for a socket of ours, which is asked for clients without the detour over a selector."""
+
+    def __init__(self, engine: "GreenEngine", run: Run, acceptor: Acceptor) -> None:
+        super().__init__(engine, run, acceptor)
+        self._crowded = False
+        self._watch.attend()
+
+    def _watched(self) -> int:
+        return self._run.waker.fileno()
+
+    def turn(self) -> None:
+        """Accept who is there, a batch at most, and see to wishes."""
+        if not self._watch.attended:
+            self._run.look()
+            self._watch.attend()
+        self._crowded = not self._run.stopping and self._let_in()
+        self._engine.server.service_actions()
+
+    def _let_in(self) -> bool:
+        """Accept at most a batch; True when there may be more."""
+        for _ in range(self._engine.dispatcher.transport.batch):
+            if not (self._is_open() and self._knock()):
+                return False
+            self._engine.dispatcher.accept_one(self._run, self._acceptor)
+        return True
+
+    def _is_open(self) -> bool:
+        return not self._run.stopping and not self._acceptor.paused and self._engine.has_room()
+
+    def _knock(self) -> bool:
+        knocked: bool = self._engine.server.socket.knock()
+        return knocked
+
+    def wait(self, seconds: float | None) -> None:
+        """Until there is something to see to, at most some seconds; a crowd at the door only waits for the others."""
+        listener: Any = self._engine.server.socket
+        if self._crowded:
+            core().hub.give_way()
+        elif self._is_open() and listener.fileno() >= 0:
+            listener.await_knock(seconds)
+        elif self._watch.attended:
+            core().hub.nap(seconds)
+
+
+class DatagramDoor(GreenDoor):
+    """The same for datagrams whose way to the handler is ours: one task handles many of them, one after the other.
+
+    When a handler waits for something, its task stays with that datagram and the next task takes over from there.
+    """
+
+    def _let_in(self) -> bool:
+        if self._is_open() and self._knock():
+            self._engine.spawn(self._handle_round)
+            return True
+        return False
+
+    def _handle_round(self) -> None:
+        server: Any = self._engine.server
+        batch = server.socket.arrivals
+        while batch():
+            request, client_address = server.get_request()
+            try:
+                server.finish_request(request, client_address)
+            except (Exception, SystemExit) as error:
+                self._engine.dispatcher.failed(request, client_address, error)
+
+
+# The hooks between a datagram and its handler, which must be ours for a DatagramDoor.
+_ON_THE_WAY = ("get_request", "verify_request", "process_request", "process_request_task", "shutdown_request")
+
+
+def door_of(engine: "GreenEngine", run: Run, acceptor: Acceptor) -> Door:
+    """The fastest door that fits the server."""
+    server: Any = engine.server
+    if type(server.socket) is not core().sockets.GreenSocket or server.socket.gettimeout() is not None:
+        return Door(engine, run, acceptor)
+    if server.socket.is_datagram and all(is_ours(getattr(server, hook)) for hook in _ON_THE_WAY):
+        return DatagramDoor(engine, run, acceptor)
+    return GreenDoor(engine, run, acceptor)

@@ -1,0 +1,57 @@
+"""Servers that listen: what a service is made of, wherever its loops run."""
+
+from portside.endpoints import Endpoint
+from portside.servers import TCPServer
+from portside.service.building import build
+from portside.service.description import Service
+
+
+class Bound:
+    """The servers of a service.
+
+    Attributes:
+        servers: the server objects of the drop-in face, one an endpoint.
+        endpoints: what was really bound, port 0 replaced by the port that the system chose.
+
+    Resource handling: the listeners from construction on.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.servers: tuple[TCPServer, ...] = tuple(build(service))
+        self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
+        self._drain = service.drain
+        self._error: BaseException | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first of `endpoints`."""
+        return self.endpoints[0]
+
+    def request_stop(self, drain: float | None = None) -> None:
+        """Ask every server to drain and end; waits for nothing, so that a signal handler may call it.
+
+        Args:
+            drain: seconds for handlers to finish; None is the service's own.
+        """
+        seconds = self._seconds(drain)
+        for server in self.servers:
+            server._portside.lifecycle.stop(seconds)
+
+    def force(self) -> None:
+        """End every connection and child process now; waits for nothing."""
+        for server in self.servers:
+            server._portside.force()
+
+    def _seconds(self, drain: float | None) -> float:
+        return self._drain if drain is None else drain
+
+    def _close(self, server: TCPServer) -> None:
+        """After the drain: what it could not end is not waited for once more."""
+        server.drain_timeout = 0.0
+        server.server_close()
+
+    def _raise_error(self) -> None:
+        """Raise whatever ended a server before it was asked to, once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
