@@ -24,7 +24,7 @@ help: ## List these commands
 setup: $(READY) ## Set up .venv (the other commands do so by themselves)
 
 # The tools change seldom, the core often: what changed is made anew, and only that.
-$(READY): $(TOOLS) setup.py $(wildcard $(CORE)/*.pyx $(CORE)/*.pxd)
+$(READY): $(TOOLS) setup.py $(wildcard $(CORE)/*.pyx $(CORE)/*.px[di])
 	@echo "Compiling the core"
 	@PORTSIDE_CORE=require $(BIN)/python setup.py -q build_ext --inplace
 	@touch $@

@@ -31,7 +31,7 @@ def extensions() -> list[Extension]:
         Extension(
             f"portside.core.{source.stem}",
             [str(source)],
-            depends=sorted(str(header) for header in CORE.glob("*.pxd")),
+            depends=sorted(str(header) for pattern in ("*.pxd", "*.pxi") for header in CORE.glob(pattern)),
             # greenlet.h is in the package itself: "greenlet/greenlet.h" is found from the folder above.
             include_dirs=[str(Path(greenlet.__file__).parent.parent)],
             extra_compile_args=["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O2"],

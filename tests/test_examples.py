@@ -168,6 +168,8 @@ ECHOES = [
     "echo_stream.py",
     "echo_threading.py",
     "echo_tuned.py",
+    "embed_asyncio.py",
+    "embed_gevent.py",
     "one_request.py",
     "options_before_binding.py",
     "options_in_class.py",
@@ -418,9 +420,10 @@ def test_xml_rpc_on_the_standard_librarys(tmp_path: Path) -> None:
 # -- how they end --
 
 SERVERS = [name for name in NAMES if "_client" not in name]
-MODERN = ["chat_many_server.py", "remote_execution_server.py", "upload_server.py"]  # portside.serve drains and returns
+EMBEDDED = ["embed_asyncio.py", "embed_gevent.py"]
+MODERN = ["chat_many_server.py", "remote_execution_server.py", "upload_server.py", *EMBEDDED]  # drain and return
 KEEP_SIGTERM = [*MODERN, "echo_pool_processes.py"]  # which has to end its children
-SIDE_BY_SIDE = [talk for talk in TALKS if re.search("forking|threading|pool|remote|upload", talk.server)]
+SIDE_BY_SIDE = [talk for talk in TALKS if re.search("embed|forking|threading|pool|remote|upload", talk.server)]
 
 
 def ends_quietly(errors: str) -> bool:

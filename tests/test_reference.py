@@ -134,13 +134,14 @@ def test_some_defaults_are_described() -> None:
     [
         (portside.start, "`start(handler, *endpoints, **options)`"),
         (portside.connect, "`connect(endpoint, *, timeout=None, codec=None)`"),
+        (portside.embed, "`embed(handler, *endpoints, **options)`"),
     ],
 )
 def test_options_are_described(function: object, title: str) -> None:
     assert callable(function)
     parameters = inspect.signature(function).parameters.values()
     real = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
-    table = [row for row in rows(section(text_of("reference/serve.md"), title)) if len(row) == 3]
+    table = [row for row in rows(section(REFERENCE, title)) if len(row) == 3]
     assert {code(row[0])[0]: value(code(row[1])[0]) for row in table} == real
 
 
@@ -175,6 +176,10 @@ def test_constants_of_the_drain_are_told(constant: str) -> None:
 # The house
 
 
+# What the compiled core's sources bring along: declarations, parts, types, and what is made of them.
+BESIDE_SOURCES = (".pxd", ".pxi", ".pyi", ".c", ".so")
+
+
 def drawn_house() -> list[str]:
     """The files and folders of the drawing, as paths below the package."""
     drawing = re.search(r"```\nsrc/portside/\n(.*?)```", text_of("architecture.md"), re.DOTALL)
@@ -195,7 +200,7 @@ def test_drawing_of_the_house_is_the_house() -> None:
     for path in sorted(package.rglob("*")):
         name = f"{path.relative_to(package)}{'/' if path.is_dir() else ''}"
         inside = "/" not in name.rstrip("/") or f"{path.parent.relative_to(package)}/" in opened
-        if inside and "__pycache__" not in name and not name.endswith("/__init__.py"):
+        if inside and "__pycache__" not in name and not name.endswith(("/__init__.py", *BESIDE_SOURCES)):
             real.append(name)
     assert sorted(drawn) == sorted(real)
 

@@ -423,13 +423,13 @@ class Program:
     def __init__(self, handler: str, engine: str, drain: float) -> None:
         command = [sys.executable, "-W", "error", "-c", SERVING, handler, engine, str(drain)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
         )
         self.address = ("127.0.0.1", int(self.line()))
 
     def line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return self.process.stdout.readline().decode().strip()  # without a buffer, which `outcome` would miss
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send a signal; returns when it was taken, or a second one could become one with it."""
@@ -438,13 +438,12 @@ class Program:
 
     def open_the_gate(self) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(".")
-        self.process.stdin.flush()
+        self.process.stdin.write(b".")
 
     def outcome(self) -> tuple[int, str, str]:
         """Exit code, and what it printed meanwhile."""
         printed, complaints = self.process.communicate(timeout=30)
-        return self.process.returncode, printed, complaints
+        return self.process.returncode, printed.decode(), complaints.decode()
 
 
 @contextlib.contextmanager

@@ -176,8 +176,8 @@ TROUBLES: list[tuple[Event, int, str]] = [
     (
         telemetry.HubBlocked(server=None, seconds=0.3125, stack='  File "x.py", line 1, in handle\n    compute()\n'),
         logging.WARNING,
-        "a handler has kept everybody waiting for 0.312 s: have portside.offload(fn, ...) run in a thread what takes so"
-        " long, or choose engine='threads'. It is here:\n  File \"x.py\", line 1, in handle\n    compute()",
+        "a handler has kept everybody waiting for 0.312 s: have portside.offload(fn, ...) run what takes so long in a"
+        " thread, or choose engine='threads'. It is here:\n  File \"x.py\", line 1, in handle\n    compute()",
     ),
     (
         telemetry.DatagramUnsent(server=None, client_address=CLIENT, error=OSError(1, "Operation not permitted")),

@@ -143,6 +143,7 @@ class Hub:
 told = []
 gevent.get_hub().print_exception = lambda context, kind, *rest: told.append(kind.__name__)
 with portside.embed(Shout, "tcp://127.0.0.1:0") as server:
+    ask_all(server, [b"begin"])
     driver = driver_here()
     hub, driver.hub = driver.hub, Hub()
     hub.call_from_thread(lambda: None)

@@ -99,7 +99,7 @@ def test_two_times_that_are_over_at_once_are_both_told(driven: Any) -> None:
 
 def test_it_is_idle_between_turns(driven: Any) -> None:
     """Or the watchdog would tell that an idle hub is blocked."""
-    seen, woken = [], []
+    seen, woken = list[bool](), list[object]()
     assert driven.idle
     driven.sentinel = woken.append
     task = driven.spawn(lambda: seen.append(driven.idle))

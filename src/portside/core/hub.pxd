@@ -3,6 +3,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from portside.core.deadlines cimport Deadline, Timetable
 from portside.core.linux cimport epoll_event
 
 
@@ -29,14 +30,6 @@ cdef class Task:
     cdef TaskState state
     cdef bint observed
     cdef object __weakref__
-
-
-cdef class Deadline:
-    cdef double at  # when it falls due, on the monotonic clock; INFINITY for never
-    cdef double armed  # when the heap will look at it
-    cdef Py_ssize_t place  # its index in the heap, -1 outside
-
-    cdef int due(self, Hub hub) except -1
 
 
 cdef class Alarm(Deadline):
@@ -111,9 +104,7 @@ cdef class Hub:
     cdef PyObject **channels  # by descriptor, borrowed
     cdef Py_ssize_t capacity
     cdef uint32_t generation
-    cdef PyObject **heap  # Deadlines, borrowed but for Alarms, which keep themselves
-    cdef Py_ssize_t heap_length
-    cdef Py_ssize_t heap_capacity
+    cdef Timetable deadlines
     cdef PyObject *newest  # living tasks, borrowed
     cdef readonly Py_ssize_t living
     cdef Channel dirty  # streams whose gathered output must leave before anything waits
@@ -141,15 +132,10 @@ cdef class Hub:
     cdef int ask(self, bint block) except -1
     cdef int _deliver(self, uint64_t key, uint32_t events) except -1
     cdef int _patience(self) noexcept
-    cdef void _rise(self, Py_ssize_t place) noexcept
-    cdef void _sink(self, Py_ssize_t place) noexcept
-    cdef int _expire(self) except -1
     cdef void _push_first(self, Task task)
     cdef int _run_task(self, Task task, object greenlet) except -1
     cdef int _flush(self) except -1
     cdef int _post(self) except -1
-    cdef int schedule(self, Deadline deadline, double at) except -1
-    cdef void unschedule(self, Deadline deadline) noexcept
 
 
 cdef Hub hub_here()

@@ -29,7 +29,7 @@ def adopted(plain: _socket.socket) -> _socket.socket:
         green = GreenSocket(fileno=plain.detach())
         green.settimeout(timeout)
         return green
-    ssl = sys.modules.get("ssl")
+    ssl: Any = sys.modules.get("ssl")
     if ssl is not None and type(plain) is ssl.SSLSocket:
         from portside.core import tls
 

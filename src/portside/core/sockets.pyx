@@ -27,6 +27,7 @@ from portside.core.stream import StreamReader, StreamWriter
 
 cdef extern from "<sys/socket.h>" nogil:
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
+    ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
 
     enum:
@@ -168,14 +169,9 @@ class GreenSocket(socket.socket):
         return bool(channel.wait(write, by))
 
     def _at_end(self):
-        """True when the peer, or a drain, has ended the stream and all of it was read; asks only when an end was told."""
-        cdef Channel channel = self._channel
-        if not channel.ended:
-            return False
-        try:
-            return _base.recv(self, 1, socket.MSG_PEEK) == b""
-        except OSError:
-            return False
+        """True when the peer, or a drain, has ended the stream, and all that the kernel had was received."""
+        cdef char one
+        return c_recv((<Channel>self._channel).fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0
 
     # -- connections --
 

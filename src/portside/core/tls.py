@@ -11,11 +11,29 @@ import functools
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from portside.core.hub import give_way, running_hub
 from portside.core.sockets import GreenSocket
 from portside.core.sync import Lock
+
+if TYPE_CHECKING:
+
+    class _SSLSocket(ssl.SSLSocket):
+        """What type checkers are not told of `ssl.SSLSocket`."""
+
+        do_handshake_on_connect: bool
+        suppress_ragged_eofs: bool
+        _io_refs: int
+        _sslobj: Any
+
+        @classmethod
+        def _create(cls, sock: Any, **options: Any) -> Any: ...
+
+        def _check_connected(self) -> None: ...
+
+else:
+    _SSLSocket = ssl.SSLSocket
 
 # What an operation counts against its task's credit: as much as a TLS record holds (RFC 8446, section 5.1: 2^14 bytes).
 _RECORD = 16_384
@@ -34,19 +52,16 @@ _ASKED_AFTER_HANDSHAKE = (
     "version",
 )
 
-_class_before: type[ssl.SSLSocket] = ssl.SSLSocket
-
 
 def install() -> None:
     """Let every context make green TLS sockets of green sockets. May be called again."""
-    global _class_before
     if ssl.SSLContext.sslsocket_class is not GreenSSLSocket:
-        _class_before = ssl.SSLContext.sslsocket_class
+        GreenSSLSocket._class_before = ssl.SSLContext.sslsocket_class
         ssl.SSLContext.sslsocket_class = GreenSSLSocket
 
 
-def adopted(plain: ssl.SSLSocket) -> "GreenSSLSocket":
-    """A green TLS socket in the place of a plain one that listens; the plain one is detached."""
+def adopted(plain: Any) -> "GreenSSLSocket":
+    """A green TLS socket in the place of a plain `ssl.SSLSocket` that listens; the plain one is detached."""
     context, timeout = plain.context, plain.gettimeout()
     green = GreenSocket(fileno=plain.detach())
     green.settimeout(timeout)
@@ -86,6 +101,8 @@ class _Giver:
 class _WholeFile(socket.SocketIO):
     """A file without a buffer whose writes send all that they are given."""
 
+    _sock: socket.socket
+
     def write(self, b: Any) -> int:
         """Send all of `b` (bytes-like); returns its length in bytes."""
         self._checkClosed()
@@ -94,7 +111,7 @@ class _WholeFile(socket.SocketIO):
             return view.nbytes
 
 
-class GreenSSLSocket(ssl.SSLSocket, GreenSocket):
+class GreenSSLSocket(_SSLSocket, GreenSocket):
     """See `ssl.SSLSocket` for everything. In a task, waiting gives the other tasks a turn.
 
     What differs: several tasks may write at once. After the end of a stream that came without a goodbye (a drain's, for
@@ -104,12 +121,13 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):
 
     _origin: GreenSocket | None = None  # the socket that this one has taken over from, by which others may know it
     _owes_handshake = False
+    _class_before: Any = ssl.SSLSocket
     _writing: Lock
 
     @classmethod
     def _create(cls, sock: Any, *, do_handshake_on_connect: bool = True, **options: Any) -> Any:
         if not isinstance(sock, GreenSocket):
-            return _class_before._create(sock, do_handshake_on_connect=do_handshake_on_connect, **options)
+            return cls._class_before._create(sock, do_handshake_on_connect=do_handshake_on_connect, **options)
         made = super()._create(_Giver(sock), do_handshake_on_connect=False, **options)
         made._take_over(sock)
         made.do_handshake_on_connect = do_handshake_on_connect
@@ -186,7 +204,7 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):
             return b"" if buffer is None else 0
 
     def _read_some(self, engaged: Any, *arguments: Any) -> Any:
-        if self.suppress_ragged_eofs and self._at_end() and not engaged.pending():
+        if self.suppress_ragged_eofs and not engaged.pending() and self._at_end():
             # OpenSSL must not see it: for it this is a failure, and what a handler still has to say could not be sent.
             raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer has left without a goodbye")
         return engaged.read(*arguments)
@@ -216,11 +234,11 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):
         self._sslobj = None
         return left
 
-    def accept(self) -> tuple[Self, Any]:
+    def accept(self) -> tuple[Any, Any]:
         """Wait for a client; returns its socket, after the handshake where that may be waited for, and its address."""
         client, address = GreenSocket.accept(self)
         later = self.accepts_at_once and self.do_handshake_on_connect
-        wrapped = self.context.wrap_socket(
+        wrapped: Any = self.context.wrap_socket(
             client,
             server_side=True,
             do_handshake_on_connect=self.do_handshake_on_connect and not later,
@@ -236,7 +254,8 @@ class GreenSSLSocket(ssl.SSLSocket, GreenSocket):
         if (mode, buffering) == ("wb", 0):
             self._io_refs += 1
             return _WholeFile(self, "w")
-        return socket.socket.makefile(self, mode, buffering, **options)
+        makefile: Any = socket.socket.makefile
+        return makefile(self, mode, buffering, **options)
 
 
 def _give_way_in_time() -> None:

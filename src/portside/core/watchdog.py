@@ -1,8 +1,8 @@
 """The watchdog: tells when a task keeps its hub, and with it everybody else, for too long.
 
-One thread watches one hub. While the hub sleeps, so does the thread, without end: the hub's `sentinel` is what wakes it.
-While the hub is at work the thread looks a few times a second whether tasks still give way to each other; nothing that
-a task does pays for that.
+One thread watches one hub. While the hub sleeps, so does the thread, without end: the hub's `sentinel` wakes it. While
+the hub is at work, the thread looks a few times a second whether tasks still give way to each other; nothing that a
+task does pays for that.
 """
 
 import contextlib

@@ -34,8 +34,8 @@ TROUBLE: dict[type[events.Event], _Row] = {
     events.HubBlocked: (
         logging.WARNING,
         lambda e: (
-            f"a handler has kept everybody waiting for {e.seconds:.3g} s: have portside.offload(fn, ...) run in a thread "
-            f"what takes so long, or choose engine='threads'. It is here:\n{e.stack.rstrip()}"
+            f"a handler has kept everybody waiting for {e.seconds:.3g} s: have portside.offload(fn, ...) run what takes"
+            f" so long in a thread, or choose engine='threads'. It is here:\n{e.stack.rstrip()}"
         ),
     ),
     events.DatagramUnsent: (
