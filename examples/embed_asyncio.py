@@ -1,4 +1,4 @@
-"""Blocking handlers inside an asyncio program: the handler awaits a coroutine, and the loop does other things meanwhile.
+"""Blocking handlers inside an asyncio program: a handler awaits a coroutine, and the loop goes on meanwhile.
 
 Run: python examples/embed_asyncio.py [PORT]
 

@@ -257,14 +257,14 @@ def test_a_handler_may_ask_for_the_end(run: Loop) -> None:
 
 
 @loops
-def test_what_ends_a_server_is_raised(run: Loop) -> None:
+def test_what_ends_a_server_is_raised(run: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with portside.embed(Shout, ANYWHERE) as server:
 
             def fail() -> None:
                 raise LookupError("a bug")
 
-            server.servers[0].service_actions = fail  # type: ignore[method-assign]
+            monkeypatch.setattr(server.servers[0], "service_actions", fail)
             _, writer = await connected(server)
             try:
                 await asyncio.wait_for(server.wait(), DEADLINE)
@@ -538,9 +538,11 @@ def test_await_elsewhere() -> None:
 
 @loops
 def test_what_cannot_be_awaited(run: Loop) -> None:
+    wrong: Any = 5
+
     def handler() -> str:
         with pytest.raises(TypeError):
-            portside.await_(5)  # type: ignore[arg-type]
+            portside.await_(wrong)
         return "refused"
 
     assert answered(run, handler) == repr("refused")

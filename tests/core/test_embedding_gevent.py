@@ -34,7 +34,10 @@ def ask(server, line):
     with gevent.socket.create_connection(server.servers[0].server_address) as sock, sock.makefile("rb") as file:
         sock.settimeout(10)
         sock.sendall(line + b"\\n")
-        return file.readline()
+        try:
+            return file.readline()
+        except ConnectionError:
+            return b"cut"
 def ask_all(server, lines):
     return [each.get(timeout=10) for each in [gevent.spawn(ask, server, line) for line in lines]]
 """
@@ -103,12 +106,19 @@ with portside.embed(Shout, "tcp://127.0.0.1:0") as server:
     asking = gevent.spawn(ask, server, b"stop")
     server.wait()
     print(asking.get(timeout=10))
-with portside.embed(lambda *_: portside.Event().wait(), "tcp://127.0.0.1:0", drain=100) as server:
+begun, stopping = Event(), Event()
+def stay(*_):
+    begun.set()
+    portside.Event().wait()
+def stop():
+    stopping.set()
+    server.stop()
+with portside.embed(stay, "tcp://127.0.0.1:0", drain=100) as server:
     asking = gevent.spawn(ask, server, b"stay")
-    gevent.sleep(0.01)
-    stopping = gevent.spawn(server.stop)
-    gevent.sleep(0.01)
-    stopping.kill()
+    begun.wait(10)
+    greenlet = gevent.spawn(stop)
+    stopping.wait(10)
+    greenlet.kill()
 print(gevent.wait(timeout=10))
 """
     expected = "a green handler cannot wait for its own end: call request_stop(), which waits for nothing\nb'STOP\\n'\n"

@@ -11,6 +11,7 @@ import faulthandler
 import importlib
 import sys
 import unittest
+from collections.abc import Iterator
 from types import ModuleType
 
 TRIES = 3  # for a test that failed: one that fails for a reason fails in all of them
@@ -24,7 +25,10 @@ def main() -> int:
     faces = dict(pair.split("=") for pair in options.faces)
     ours = {standard: replace(standard, name) for standard, name in faces.items()}
     vars(importlib.import_module("test.support")).update(verbose=0)
+    if options.green:
+        put_green_for_threads(ours["socketserver"])
     suite = unittest.defaultTestLoader.loadTestsFromNames([f"test.{name}" for name in options.tests])
+    suite = unittest.TestSuite(test for test in each_of(suite) if test.id() not in options.without)
     _demand_in_place(ours)
     passed = _run(suite)
     _demand_in_place(ours)
@@ -35,6 +39,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300.0, help="a run that takes longer has failed (default 300)")
     parser.add_argument("--face", dest="faces", action="append", default=[], help="STANDARD=REPLACEMENT, repeatable")
+    parser.add_argument("--green", action="store_true", help="give the Threading classes' names to the Green ones")
+    parser.add_argument("--without", action="append", default=[], help="the id of a test to leave out, repeatable")
     parser.add_argument("tests", nargs="+", help="modules of the package `test`")
     return parser.parse_args()
 
@@ -51,6 +57,21 @@ def replace(standard: str, name: str) -> ModuleType:
         _forget_users(original, ours)
     _relabel(ours, standard)
     return ours
+
+
+def put_green_for_threads(face: ModuleType) -> None:
+    """The green engine under the threading engine's names."""
+    for name in [name for name in face.__all__ if name.startswith("Threading")]:
+        setattr(face, name, getattr(face, name.replace("Threading", "Green")))
+
+
+def each_of(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    """Every test of a suite."""
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from each_of(test)
+        else:
+            yield test
 
 
 def _forget_users(original: ModuleType, ours: ModuleType) -> None:
