@@ -25,6 +25,7 @@ DEVIATIONS = {
     "testReadAfterTimeout": "a file goes on after a timeout: what was received is kept",
     "testWriteNonBlocking": "a file without a buffer sends all that it is given, or raises",
     "test_name_closed_socketio": "the repr of a compiled file names its own class",
+    "testSendtoErrors": "too few arguments are told in other words",
     "testSetBlocking": "the descriptor never blocks, whatever setblocking() says",
     "testSetBlocking_overflow": "the same",
     "test_SOCK_NONBLOCK": "the same",

@@ -301,7 +301,10 @@ class GreenSocket(socket.socket):
         if not isinstance(self._channel, Stream) or flags & ~(MSG_PEEK | MSG_DONTWAIT):
             return self._recv_into(buffer, nbytes, flags)
         cdef Stream stream = self._channel
-        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE | PyBUF_SIMPLE)
+        try:
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE | PyBUF_SIMPLE)
+        except (BufferError, TypeError):
+            return _base.recv_into(self, buffer, nbytes, flags)  # it says so in its own words
         try:
             if nbytes < 0:
                 raise ValueError("negative buffersize in recv_into")
@@ -341,8 +344,7 @@ class GreenSocket(socket.socket):
 
     def recvmsg_into(self, buffers, ancbufsize=0, flags=0):
         """The same, into buffers."""
-        buffers = list(buffers)  # it may be iterated again
-        return _retried(self, False, flags, _base.recvmsg_into, buffers, ancbufsize, flags)
+        return _retried(self, False, flags, _base.recvmsg_into, _again(buffers), ancbufsize, flags)
 
     # -- sending --
 
@@ -386,7 +388,7 @@ class GreenSocket(socket.socket):
     def sendmsg(self, buffers, ancdata=(), flags=0, address=None):
         """Send several buffers and ancillary data; returns how many bytes."""
         _flush(self)
-        return _retried(self, True, flags, _base.sendmsg, list(buffers), list(ancdata), flags, address)
+        return _retried(self, True, flags, _base.sendmsg, _again(buffers), _again(ancdata), flags, address)
 
     def sendfile(self, file, offset=0, count=None):
         """Send a file until its end, or `count` bytes of it, by sendfile(2) where it can; returns how many bytes."""
@@ -519,6 +521,11 @@ def _retried(sock, bint write, int flags, operation, *arguments):
             raise TimeoutError("timed out")
 
 
+cdef object _again(items):
+    """What can be iterated more than once, as it is after a wait."""
+    return list(items) if hasattr(items, "__next__") else items
+
+
 cdef bint _batched(sock, size):
     """True when a batch of datagrams has something left, and `size` is one that it can be asked for."""
     channel = sock._channel
@@ -634,6 +641,8 @@ def _connect(sock, address):
         return error
     if error == EAGAIN and _family_of(sock) == AF_UNIX:
         return _knock(sock, address, by)
+    if error not in (EINPROGRESS, EINTR):
+        return error
     while error in (EINPROGRESS, EALREADY, EINTR):
         channel.stuffed = True
         if not channel.wait(True, by):

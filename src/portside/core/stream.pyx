@@ -362,6 +362,8 @@ cdef class Stream(Channel):
                 count = 0
             data += count
             size -= count
+            if count and self.patience == 0:
+                continue  # it is the kernel that says that there is no room
             self.stuffed = True
             if by < 0:
                 by = self.deadline(True)
