@@ -14,6 +14,7 @@ from typing import Any
 
 import portside
 from benchmarks._handlers import AsyncEcho, AsyncEchoDatagram, Echo, EchoDatagram
+from portside.service.description import EngineName
 
 BACKLOG = 4096  # the standard library's 5 would turn clients away in the bursts that all servers get here
 
@@ -29,7 +30,7 @@ class StandardEchoDatagram(socketserver.DatagramRequestHandler):
         self.wfile.write(self.packet)
 
 
-def portside_peer(engine: str) -> Callable[[str], None]:
+def portside_peer(engine: EngineName) -> Callable[[str], None]:
     """The modern face with an engine."""
     handlers = {
         "stream": AsyncEcho if engine == "async" else Echo,
@@ -41,7 +42,7 @@ def portside_peer(engine: str) -> Callable[[str], None]:
         service = portside.Service(
             handler=handlers[kind],
             endpoints=(portside.Endpoint.parse(f"{scheme}://127.0.0.1:0"),),
-            engine="async" if engine == "async" else "serial" if engine == "serial" else "threads",
+            engine=engine,
         )
         running = portside.Running(service)
         print(running.endpoint.port, flush=True)
@@ -103,14 +104,50 @@ def uvloop_peer(kind: str) -> None:
         runner.run(serve_asyncio(kind))
 
 
+class EchoLines(asyncio.Protocol):
+    """The least that asyncio can do: no lines, no handler, bytes back as they come."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def serve_protocol() -> None:
+    """A protocol instead of streams."""
+    server = await asyncio.get_running_loop().create_server(EchoLines, "127.0.0.1", 0, backlog=BACKLOG)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def uvloop_protocol_peer(kind: str) -> None:
+    """The fastest that uvloop has: for connections only, datagrams are protocols everywhere."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_protocol() if kind == "stream" else serve_asyncio(kind))
+
+
+def gevent_peer(kind: str) -> None:
+    """The standard library's own servers in gevent's greenlets."""
+    from gevent import monkey
+
+    monkey.patch_all()
+    standard_peer(socketserver.ThreadingTCPServer, socketserver.ThreadingUDPServer)(kind)
+
+
 PEERS: dict[str, Callable[[str], None]] = {
     "portside-threads": portside_peer("threads"),
+    "portside-green": portside_peer("green"),
     "portside-async": portside_peer("async"),
     "portside-serial": portside_peer("serial"),
     "stdlib-threads": standard_peer(socketserver.ThreadingTCPServer, socketserver.ThreadingUDPServer),
     "stdlib-serial": standard_peer(socketserver.TCPServer, socketserver.UDPServer),
     "asyncio-streams": lambda kind: asyncio.run(serve_asyncio(kind)),
     "uvloop-streams": uvloop_peer,
+    "uvloop-protocol": uvloop_protocol_peer,
+    "gevent": gevent_peer,
 }
 
 

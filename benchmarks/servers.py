@@ -22,7 +22,17 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 STREAMS = "uvloop-streams" if importlib.util.find_spec("uvloop") else "asyncio-streams"
-SIDE_BY_SIDE = ("stdlib-threads", "portside-threads", "portside-async", STREAMS)
+GREENLETS = ("gevent",) if importlib.util.find_spec("gevent") else ()
+PROTOCOL = ("uvloop-protocol",) if importlib.util.find_spec("uvloop") else ()
+SIDE_BY_SIDE = (
+    "stdlib-threads",
+    "portside-threads",
+    "portside-green",
+    "portside-async",
+    STREAMS,
+    *PROTOCOL,
+    *GREENLETS,
+)
 START_SECONDS = 30.0  # for a round beyond its measuring: connecting, warming up
 
 Round = dict[str, float]

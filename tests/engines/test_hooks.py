@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from portside.engines import GreenMixIn
 from portside.servers import BaseServer
 from tests.conftest import wait_until
 from tests.engines.instruments import Journal, by_process
@@ -179,3 +180,8 @@ def test_finish_request_may_be_overridden_to_choose_the_handler(kit: Kit, scheme
 
     with serving(kit, kit.handlers.Echo, scheme=scheme, hooks=(Chooses,)) as stand:
         assert stand.ask(b"") == b"chosen"
+
+
+def test_green_needs_a_loop_of_ours() -> None:
+    with pytest.raises(TypeError, match="GreenMixIn needs a server whose loop is Portside's"):
+        type("Server", (GreenMixIn, standard.TCPServer), {})

@@ -136,6 +136,14 @@ class GreenMixIn(_Server):
     hub_patience: float | None = 0.25
     _portside_engine: ClassVar[type[Engine]] = GreenEngine
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if hasattr(cls, "serve_forever") and not hasattr(cls, "_portside_transport"):
+            raise TypeError(
+                f"{cls.__name__}: GreenMixIn needs a server whose loop is Portside's, such as portside.socketserver."
+                "TCPServer; the standard library's runs with ThreadingMixIn"
+            )
+
     def _portside_own_socket(self, plain: socket.socket) -> socket.socket:
         green: socket.socket = core().network.adopted(plain)
         return green
