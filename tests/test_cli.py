@@ -404,6 +404,19 @@ def test_handlers_finish_when_a_signal_comes(folder: Path) -> None:
     assert process.returncode == 0
 
 
+def test_signal_shows_where_green_handlers_stand(folder: Path) -> None:
+    with serving("serve", "shout:Shout", 0, "--engine", "green", folder=folder) as (process, [endpoint]):
+        with endpoint.connect(DEADLINE) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"HELLO\n"
+            process.send_signal(signal.SIGUSR1)
+            said = [line(process.stderr)]
+            while "in handle" not in said[-1]:
+                said.append(line(process.stderr))
+        assert said[0].startswith("hub of thread ")
+        assert ended(process)[0] == 0
+
+
 @pytest.mark.parametrize("drain", [0.1, 600])
 def test_handlers_that_do_not_finish_are_given_up(drain: float, folder: Path) -> None:
     with (

@@ -1,6 +1,7 @@
 """The client: files that survive a timeout, deadlines within deadlines, frames both ways, datagrams."""
 
 import contextlib
+import dataclasses
 import errno
 import io
 import itertools
@@ -16,6 +17,8 @@ import pytest
 
 import portside
 from portside import DatagramClient, StreamClient, framing
+from portside.core import hub, offloading
+from portside.core.offloading import limit_offloading
 from portside.endpoints import Endpoint, EndpointError
 from portside.frames import FrameReader
 from portside.framing import Codec, FrameCorrupt, FrameTooLong, LengthPrefixed, Lines
@@ -23,11 +26,18 @@ from portside.reading import PatientReader
 from tests.conftest import DEADLINE, StillClock
 from tests.engines.blocking import DatagramEcho, Farewell, FrameEcho
 from tests.engines.instruments import PIECE, pattern
+from tests.engines.kit import KITS, serving
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
-
+GREEN = next(kit for kit in KITS if kit.name == "green")
 SOON = 0.05  # seconds after which a test's deadline passes
 MINE = f"@portside-test-client-{os.getpid()}"  # nobody else's: the whole machine shares these names
+
+
+@pytest.fixture(autouse=True)
+def threads_go_home(no_leaks: None) -> Iterator[None]:
+    """The threads that looked names up in one test are not there for the next."""
+    yield
+    limit_offloading(offloading.THREADS)
 
 
 @pytest.fixture
@@ -395,3 +405,80 @@ def udp(sock: socket.socket) -> Endpoint:
     """Where the socket is, once it is bound."""
     sock.bind(("127.0.0.1", 0))
     return Endpoint.from_socket(sock)
+
+
+# In green handlers
+
+
+class Relay(portside.FramedRequestHandler):
+    """Asks another server, and passes on its answer."""
+
+    where: Endpoint
+
+    def handle(self) -> None:
+        with portside.connect(self.where, timeout=DEADLINE) as other:
+            assert type(other.socket).__name__ == "GreenSocket"
+            for frame in self.frames:
+                other.send(frame)
+                self.send(other.receive())
+
+
+@pytest.mark.parametrize(
+    "where", ["tcp://localhost:0", "unix:@portside-test-client", "udp://localhost:0", "unixgram:@portside-test-client"]
+)
+def test_green_handler_waits_for_another_server_of_its_own_thread(where: str) -> None:
+    handler = DatagramEcho if where.startswith(("udp", "unixgram")) else Upper
+    with (
+        portside.start(handler, where, engine="green") as behind,
+        serving(GREEN, Relay, handler_args={"where": named(behind.endpoint)}) as stand,
+    ):
+        clients = [portside.connect(stand.server.server_address[1], timeout=DEADLINE) for _ in range(5)]
+        for client in [*clients, *clients]:
+            client.send(b"hello")
+        for client in [*clients, *clients]:
+            assert client.receive() == b"HELLO"
+        for client in clients:
+            client.close()
+
+
+class Upper(portside.FramedRequestHandler):
+    """Frames, each back in upper case."""
+
+    def handle(self) -> None:
+        for frame in self.frames:
+            self.send(frame.upper())
+
+
+def named(endpoint: Endpoint) -> Endpoint:
+    """The same place, by a name that has to be looked up."""
+    return dataclasses.replace(endpoint, host="localhost") if endpoint.scheme in ("tcp", "udp") else endpoint
+
+
+def test_green_handler_that_waits_for_a_silent_server_holds_up_nobody(listener: socket.socket) -> None:
+    where = Endpoint.from_socket(listener)
+    with (
+        serving(GREEN, Relay, handler_args={"where": where}) as stand,
+        stand.dial() as first,
+        stand.dial() as second,
+    ):
+        first.sendall(b"one\n")
+        waiting = listener.accept()[0]
+        second.sendall(b"two\n")
+        served = listener.accept()[0]
+        with waiting, served:
+            served.sendall(served.recv(100).upper())
+            assert second.recv(100) == b"TWO\n"
+            waiting.sendall(waiting.recv(100).upper())
+            assert first.recv(100) == b"ONE\n"
+
+
+def test_green_handler_is_told_that_nobody_is_there(listener: socket.socket) -> None:
+    where = Endpoint.from_socket(listener)
+    listener.close()
+
+    def connect() -> list[str]:
+        with pytest.raises(ConnectionRefusedError) as caught:
+            portside.connect(where, timeout=DEADLINE)
+        return caught.value.__notes__
+
+    assert hub.run(connect) == [f"while connecting to {where}"]

@@ -421,7 +421,8 @@ def test_xml_rpc_on_the_standard_librarys(tmp_path: Path) -> None:
 
 SERVERS = [name for name in NAMES if "_client" not in name]
 EMBEDDED = ["embed_asyncio.py", "embed_gevent.py"]
-MODERN = ["chat_many_server.py", "remote_execution_server.py", "upload_server.py", *EMBEDDED]  # drain and return
+CHATS = ["chat_many_server.py", "chat_relay_server.py"]
+MODERN = [*CHATS, "proxy_server.py", "remote_execution_server.py", "upload_server.py", *EMBEDDED]  # drain and return
 KEEP_SIGTERM = [*MODERN, "echo_pool_processes.py"]  # which has to end its children
 SIDE_BY_SIDE = [talk for talk in TALKS if re.search("embed|forking|threading|pool|remote|upload", talk.server)]
 
@@ -645,8 +646,9 @@ def members(server: Server, count: int, cwd: Path) -> Iterator[list[Process]]:
         yield found
 
 
-def test_chat_of_many(tmp_path: Path) -> None:
-    with serving("chat_many_server.py", tmp_path) as server, members(server, 3, tmp_path) as (ann, bob, cem):
+@pytest.mark.parametrize("chat", CHATS)
+def test_chat_of_many(chat: str, tmp_path: Path) -> None:
+    with serving(chat, tmp_path) as server, members(server, 3, tmp_path) as (ann, bob, cem):
         tell(bob, "grüß euch\n")
         assert [re.sub(r"^.*:\d+: ", "", line_of(each.stdout)) for each in (ann, cem)] == ["grüß euch"] * 2
         tell(cem, "exit\n")
@@ -656,8 +658,9 @@ def test_chat_of_many(tmp_path: Path) -> None:
         assert line_of(bob.stdout).endswith(": still here?")  # and not what it said itself
 
 
-def test_chat_of_many_outlives_a_member_that_is_killed(tmp_path: Path) -> None:
-    with serving("chat_many_server.py", tmp_path) as server, members(server, 3, tmp_path) as (ann, bob, cem):
+@pytest.mark.parametrize("chat", CHATS)
+def test_chat_of_many_outlives_a_member_that_is_killed(chat: str, tmp_path: Path) -> None:
+    with serving(chat, tmp_path) as server, members(server, 3, tmp_path) as (ann, bob, cem):
         cem.kill()
         assert [line_of(each.stdout).endswith(" has left") for each in (ann, bob)] == [True, True]
         tell(ann, "just us\n")
@@ -665,8 +668,9 @@ def test_chat_of_many_outlives_a_member_that_is_killed(tmp_path: Path) -> None:
         assert server.end(signal.SIGTERM) == (0, "")
 
 
-def test_chat_of_many_sends_away_who_does_not_read(tmp_path: Path) -> None:
-    with serving("chat_many_server.py", tmp_path) as server, ExitStack() as stack:
+@pytest.mark.parametrize("chat", CHATS)
+def test_chat_of_many_sends_away_who_does_not_read(chat: str, tmp_path: Path) -> None:
+    with serving(chat, tmp_path) as server, ExitStack() as stack:
         reader = stack.enter_context(plain(server.address))
         lines = stack.enter_context(reader.makefile("rb"))
         assert lines.readline() == b"welcome: you are one of 1\n"
@@ -685,8 +689,9 @@ def come(stack: ExitStack, server: Server, lines: IO[bytes]) -> socket.socket:
     return sock
 
 
-def test_chat_line_too_long_ends_one_conversation(tmp_path: Path) -> None:
-    with serving("chat_many_server.py", tmp_path) as server, ExitStack() as stack:
+@pytest.mark.parametrize("chat", CHATS)
+def test_chat_line_too_long_ends_one_conversation(chat: str, tmp_path: Path) -> None:
+    with serving(chat, tmp_path) as server, ExitStack() as stack:
         reader = stack.enter_context(plain(server.address))
         lines = stack.enter_context(reader.makefile("rb"))
         assert lines.readline() == b"welcome: you are one of 1\n"
@@ -694,6 +699,50 @@ def test_chat_line_too_long_ends_one_conversation(tmp_path: Path) -> None:
         assert lines.readline().endswith(b" has left\n")
         come(stack, server, lines).sendall(b"hello\n")
         assert lines.readline().endswith(b": hello\n")
+
+
+# -- the proxy --
+
+
+def test_proxy_passes_on_what_both_say(tmp_path: Path) -> None:
+    with (
+        serving("echo_threading.py", tmp_path) as behind,
+        serving("proxy_server.py", tmp_path, "0", f"tcp://localhost:{behind.where}") as server,
+        ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(plain(server.address)) for _ in range(20)]
+        assert all(map(answers, clients))
+        clients[0].shutdown(socket.SHUT_WR)
+        assert clients[0].recv(1) == b""
+        behind.end(signal.SIGKILL)
+        assert [each.recv(1) for each in clients[1:]] == [b""] * 19
+
+
+def test_proxy_moves_much_both_ways(tmp_path: Path) -> None:
+    content = os.urandom(4 * 1024**2)
+
+    def send(sock: socket.socket) -> None:
+        for line in content.hex("\n", 1024).encode().splitlines(keepends=True):
+            sock.sendall(line)
+        sock.shutdown(socket.SHUT_WR)
+
+    with (
+        serving("echo_threading.py", tmp_path) as behind,
+        serving("proxy_server.py", tmp_path, "0", f"tcp://127.0.0.1:{behind.where}") as server,
+        plain(server.address) as sock,
+    ):
+        thread = threading.Thread(target=send, args=(sock,))
+        thread.start()
+        received = read_exactly(sock, 10**9)
+        thread.join(SECONDS)
+    assert bytes.fromhex(received.decode().replace("\n", "")) == content
+
+
+def test_proxy_without_a_server_behind_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with serving("proxy_server.py", tmp_path, "0", f"tcp://127.0.0.1:{port}") as server, plain(server.address) as sock:
+        assert sock.recv(1) == b""
 
 
 # -- remote execution --

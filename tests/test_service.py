@@ -120,7 +120,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] =
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_is_told_before_anything_binds(name: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, options, kind, said = WRONG[name]
-    monkeypatch.delattr("portside.service.running.build")
+    monkeypatch.delattr("portside.service.bound.build")
     with pytest.raises(kind, match=re.escape(said)):
         run(*arguments, **options)
 

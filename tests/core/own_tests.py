@@ -63,7 +63,8 @@ def suite(in_tasks: bool) -> unittest.TestSuite:
     vars(socket).update(socket=GreenSocket)
     if in_tasks:
         module.ThreadableTest.clientRun = in_task(module.ThreadableTest.clientRun)
-        unittest.TestCase.run = in_task(unittest.TestCase.run)
+        case: Any = unittest.TestCase
+        case.run = in_task(case.run)
     return unittest.defaultTestLoader.loadTestsFromModule(module)
 
 

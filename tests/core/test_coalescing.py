@@ -1,7 +1,7 @@
 """DESIGN.md's rule about small writes, as a client may observe it: when they leave, in how many pieces, in which order.
 
-The client is a plain socket of the same test: what has left the server's side is there to be received at once, so that a
-receive without waiting tells whether it has.
+The client is a plain socket of the same test: what has left the server's side is there to be received at once, so that
+a receive without waiting tells whether it has.
 """
 
 import contextlib
@@ -11,13 +11,13 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from portside.core import hub
-from portside.core.offloading import offload
+from portside.core.offloading import THREADS, limit_offloading, offload
 from portside.core.sockets import GreenSocket
 from portside.core.stream import StreamReader, StreamWriter
 from tests.conftest import DEADLINE
@@ -29,6 +29,13 @@ GATHER = 65_536  # bytes that gather at most
 TCP_INFO_DATA_SEGS_IN = 19  # of struct tcp_info (linux/tcp.h), counted in words of 4 bytes from its u32 part
 
 Handler = Callable[[GreenSocket, Any, Any, socket.socket], Any]
+
+
+@pytest.fixture(autouse=True)
+def threads_go_home(no_leaks: None) -> Iterator[None]:
+    """The threads that `offload` has used end with the test."""
+    yield
+    limit_offloading(THREADS)
 
 
 def arrived(client: socket.socket) -> bytes:
@@ -135,7 +142,9 @@ def test_pipelined_requests_are_answered_in_few_segments() -> None:
     lines = b"".join(b"%05d\n" % number for number in range(count))
     used, data = handled(lines, converse, socket.AF_INET)
     assert data == lines
-    assert used < count / 10  # one write each would be 2,000; every millisecond one may leave, so a slow machine uses more
+    assert (
+        used < count / 10
+    )  # one write each would be 2,000; every millisecond one may leave, so a slow machine uses more
 
 
 def test_no_more_than_64_kib_gather() -> None:
@@ -259,6 +268,12 @@ def send_file(sock: socket.socket) -> None:
         sock.sendfile(file)
 
 
+def both_ways(sock: socket.socket) -> None:
+    """Write to a file for both directions."""
+    with sock.makefile("rwb") as file:
+        file.write(b"next")
+
+
 NEXT: dict[str, Callable[[GreenSocket], Any]] = {
     "sendall": lambda s: s.sendall(b"next"),
     "sendall with flags": lambda s: s.sendall(b"next", socket.MSG_DONTWAIT),
@@ -268,7 +283,7 @@ NEXT: dict[str, Callable[[GreenSocket], Any]] = {
     "sendfile": send_file,
     "another file": lambda s: s.makefile("wb", 0).write(b"next"),
     "a file with a buffer": lambda s: s.makefile("wb").writelines([b"ne", b"xt"]),
-    "both ways": lambda s: (file := s.makefile("rwb"), file.write(b"next"), file.flush()),
+    "both ways": both_ways,
 }
 
 
@@ -285,15 +300,16 @@ def test_order_is_kept(name: str) -> None:
     assert handled(b"one\ntwo\n", converse, socket.AF_INET) == b"first next last"
 
 
-def rest(client: socket.socket) -> bytes:
-    """Everything until the end."""
-    return b"".join(iter(lambda: client.recv(1 << 20), b""))
+def closed(*files: Any) -> None:
+    """Close one after the other."""
+    for file in files:
+        file.close()
 
 
 ENDS: dict[str, Callable[[GreenSocket, Any, Any], Any]] = {
     "shutdown": lambda s, r, w: s.shutdown(socket.SHUT_WR),
-    "close": lambda s, r, w: (r.read(8), r.close(), w.close(), s.close()),
-    "writer, then socket": lambda s, r, w: (w.close(), r.read(8), r.close(), s.close()),
+    "close": lambda s, r, w: closed(r, w, s),
+    "writer, then socket": lambda s, r, w: closed(w, r, s),
     "detach": lambda s, r, w: os.close(s.detach()),
 }
 
@@ -309,6 +325,7 @@ def test_nothing_is_lost_at_the_end(end: str) -> None:
             reader, writer = ours.makefile("rb"), ours.makefile("wb", 0)
             reader.readline()
             writer.write(b"answer")
+            reader.read(9)
             ENDS[end](ours, reader, writer)
             found = client.recv(100)
             if end == "detach":

@@ -18,6 +18,8 @@ from tests.conftest import DEADLINE, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+end = threading.Event()  # set when a test with another thread's hub is over
+
 
 def dumped() -> str:
     file = io.StringIO()
@@ -28,7 +30,7 @@ def dumped() -> str:
 def section(text: str, name: str) -> str:
     """What is told of the task that runs the function of that name."""
     (found,) = [part for part in text.split("\n\n") if part.partition("(")[0].endswith(name)]
-    return found
+    return found.rstrip("\n")
 
 
 def waits_in_a_while(event: Event) -> None:
@@ -59,8 +61,9 @@ def test_every_task_has_its_stack() -> None:
         hub.give_way()
         tasks.append(spawn(is_ready))
         hub.give_way()
-        spawn(never_begins).kill()
+        late = spawn(never_begins)
         text = dumped()
+        late.kill()
         event.set()
         other.close()
         for task in tasks:
@@ -76,7 +79,7 @@ def test_every_task_has_its_stack() -> None:
     assert section(text, "waits_for_input").endswith("in waits_for_input\n    sock.recv(1)")
     assert section(text, "is_ready").endswith("in is_ready\n    hub.give_way()")
     assert section(text, "is_ready").partition("\n")[0].endswith("ready:")
-    assert section(text, "never_begins") == "never_begins(), not begun:\n"
+    assert section(text, "never_begins") == "never_begins(), not begun:"
 
 
 @pytest.fixture
@@ -88,6 +91,7 @@ def begun() -> threading.Event:
 def elsewhere(begun: threading.Event) -> Iterator[Callable[[Callable[[], Any]], threading.Thread]]:
     """Runs a function in a task of another thread's hub."""
     started: list[threading.Thread] = []
+    end.clear()
 
     def start(function: Callable[[], Any]) -> threading.Thread:
         started.append(threading.Thread(target=hub.run, args=(function,)))
@@ -96,6 +100,7 @@ def elsewhere(begun: threading.Event) -> Iterator[Callable[[Callable[[], Any]], 
         return started[0]
 
     yield start
+    end.set()
     for thread in started:
         thread.join(DEADLINE)
 
@@ -104,8 +109,6 @@ Start = Callable[[Callable[[], Any]], threading.Thread]
 
 
 def test_hub_that_sleeps_shows_on_whose_stack(elsewhere: Start, begun: threading.Event) -> None:
-    end = threading.Event()
-
     def sleeps() -> None:
         begun.set()
         while not end.is_set():
@@ -115,19 +118,15 @@ def test_hub_that_sleeps_shows_on_whose_stack(elsewhere: Start, begun: threading
     assert wait_until(lambda: "asleep" in dumped())
     assert wait_until(lambda: section(dumped(), "sleeps").endswith("in sleeps\n    hub.sleep(0.01)"))
     assert f"hub of thread {thread.ident}" in dumped()
-    end.set()
 
 
 def test_hub_that_is_blocked_shows_by_whom(elsewhere: Start, begun: threading.Event) -> None:
-    end = threading.Event()
-
     def blocks() -> None:
         begun.set()
         end.wait(DEADLINE)
 
     elsewhere(blocks)
     text = dumped()
-    end.set()
     assert ", running:\n" in section(text, "blocks")
     assert "in blocks\n    end.wait(DEADLINE)" in section(text, "blocks")
 

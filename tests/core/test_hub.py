@@ -326,10 +326,16 @@ def test_a_thread_wakes_a_task() -> None:
     hub.run(scenario)
 
 
+def late(word: str) -> str:
+    """The word, after a while."""
+    hub.sleep(0.01)
+    return word
+
+
 def test_a_thread_calls_joins_and_reads_results() -> None:
     def scenario() -> list[Any]:
         mine, found = running(), list[Any]()
-        task = spawn(lambda: hub.sleep(0.01) or "slept")
+        task = spawn(late, "slept")
         thread = threading.Thread(target=lambda: found.append(task.result(DEADLINE)))
         thread.start()
         caller = threading.Thread(target=lambda: mine.call_from_thread(lambda: found.append(threading.get_ident())))
@@ -430,7 +436,9 @@ def traced() -> str:
     return "done"
 
 
-@pytest.mark.parametrize(("install", "events"), [(sys.settrace, {"call", "line", "return"}), (sys.setprofile, {"call", "return"})])
+@pytest.mark.parametrize(
+    ("install", "events"), [(sys.settrace, {"call", "line", "return"}), (sys.setprofile, {"call", "return"})]
+)
 def test_tracing_and_profiling_see_into_tasks(install: Callable[[Any], None], events: set[str]) -> None:
     seen: set[str] = set()
     before = {sys.settrace: sys.gettrace, sys.setprofile: sys.getprofile}[install]()

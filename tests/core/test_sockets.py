@@ -231,25 +231,34 @@ SENDING: dict[str, Scenario] = {
 
 # Everything else.
 OTHER: dict[str, Scenario] = {
-    "timeouts": lambda s, _: [(s.settimeout(value), s.gettimeout(), s.timeout, s.getblocking()) for value in (None, 0, 2, 1.5)],
+    "timeouts": lambda s, _: [
+        (s.settimeout(value), s.gettimeout(), s.timeout, s.getblocking()) for value in (None, 0, 2, 1.5)
+    ],
     "timeout wrong": lambda s, _: s.settimeout("5"),
     "timeout negative": lambda s, _: s.settimeout(-1),
     "timeout not a number": lambda s, _: s.settimeout(float("nan")),
-    "setblocking": lambda s, _: [(s.setblocking(flag), s.gettimeout(), s.getblocking()) for flag in (True, False, 1, 0)],
+    "setblocking": lambda s, _: [
+        (s.setblocking(flag), s.gettimeout(), s.getblocking()) for flag in (True, False, 1, 0)
+    ],
     "shutdown": lambda s, p: (s.shutdown(socket.SHUT_RDWR), p.recv(1), s.recv(1)),
     "shutdown wrong": lambda s, _: s.shutdown(17),
     "shutdown closed": shut(lambda s, _: s.shutdown(socket.SHUT_WR)),
     "close": lambda s, p: (s.close(), s.close(), s.fileno(), p.recv(1)),
     "context manager": lambda s, p: (s.__enter__() is s, s.__exit__(None, None, None), p.recv(1)),
     "detach closed": shut(lambda s, _: s.detach()),
-    "dup": lambda s, p: (p.sendall(b"x"), _used(s.dup(), lambda d: (d.recv(1), d.gettimeout(), d.fileno() != s.fileno()))),
+    "dup": lambda s, p: (
+        p.sendall(b"x"),
+        _used(s.dup(), lambda d: (d.recv(1), d.gettimeout(), d.fileno() != s.fileno())),
+    ),
     "properties": lambda s, _: (s.family, s.type, s.get_inheritable()),
     "accept without listening": timed(None, lambda s, _: s.accept()),
     "accept closed": shut(lambda s, _: s.accept()),
     "connect again": lambda s, p: s.connect(p.getsockname() or "nobody"),
     "connect wrong": lambda s, _: outcome(lambda: s.connect(3))[0],
-    "connect closed": shut(lambda s, _: (s.connect_ex("nobody" if s.family == socket.AF_UNIX else ("127.0.0.1", 9)))),
-    "reset": told(lambda s, p: (_reset(p), s.recv(9), s.recv(9)) if s.family == socket.AF_INET else None),
+    "connect closed": shut(lambda s, _: s.connect_ex("nobody" if s.family == socket.AF_UNIX else ("127.0.0.1", 9))),
+    "reset": told(
+        lambda s, p: (outcome(lambda: leave(p)), s.recv(9), s.recv(9)) if s.family == socket.AF_INET else None
+    ),
     "unknown mode": lambda s, _: s.makefile("x"),
 }
 
@@ -259,7 +268,7 @@ def _used(sock: socket.socket, use: Callable[[socket.socket], Any]) -> Any:
         return use(sock)
 
 
-def _reset(sock: socket.socket) -> None:
+def leave(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, (1).to_bytes(4, "little") + bytes(4))
     sock.close()
 
@@ -273,7 +282,11 @@ def test_streams(name: str, make: Callable[[], Pair]) -> None:
 
 
 DATAGRAMS: dict[str, Scenario] = {
-    **{name: RECEIVING[name] for name in RECEIVING if "end" not in name and "less" not in name and "waitall" not in name},
+    **{
+        name: RECEIVING[name]
+        for name in RECEIVING
+        if "end" not in name and "less" not in name and "waitall" not in name
+    },
     "cut": told(lambda s, p: (s.recv(2), p.send(b"next"), s.recv(9))),
     "an empty one": lambda s, p: (p.send(b""), s.recv(9)),
     "sends an empty one": lambda s, p: (s.sendall(b""), p.recv(9)),
@@ -321,7 +334,7 @@ def test_datagrams(name: str, kind: str) -> None:
 @pytest.mark.parametrize("buffering", [None, -1, 1, 100, 0])
 @pytest.mark.parametrize("mode", ["rb", "br", "wb", "rwb", "r", "w", "rw"])
 def test_makefile(mode: str, buffering: int | None) -> None:
-    def scenario(ours: socket.socket, theirs: socket.socket) -> Any:
+    def scenario(ours: Any, theirs: socket.socket) -> Any:
         theirs.sendall(b"a line\nrest")
         theirs.shutdown(socket.SHUT_WR)
         with ours.makefile(mode, buffering, newline="\n" if "b" not in mode else None) as file:
@@ -332,6 +345,14 @@ def test_makefile(mode: str, buffering: int | None) -> None:
             return read, file.readable(), file.writable(), "w" in mode and theirs.recv(10)
 
     same_everywhere(socket.socketpair, scenario)
+
+
+def sent_file(sock: socket.socket, *arguments: Any) -> int:
+    """Send a file, and then the end."""
+    try:
+        return sock.sendfile(*arguments)
+    finally:
+        sock.shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
@@ -347,7 +368,7 @@ def test_sendfile(tmp_path: Path, offset: int, count: int | None) -> None:
             received.extend(iter(lambda: theirs.recv(65_536), b""))
 
         with path.open("rb") as file:
-            sent = meanwhile(receive, lambda: (ours.sendfile(file, offset, count), ours.shutdown(socket.SHUT_WR)))
+            sent = meanwhile(receive, lambda: sent_file(ours, file, offset, count))
             return sent, file.tell(), b"".join(received)
 
     same_everywhere(tcp_pair, scenario)
@@ -429,9 +450,13 @@ def test_connect_times_out_where_the_queue_is_full(tmp_path: Path) -> None:
             return socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
 
         same_everywhere(make, timed(SHORT, lambda s, _: s.connect_ex(path)))
+
+        def let_in() -> None:
+            door.accept()[0].close()
+
         with green(socket.socket(socket.AF_UNIX)) as client:
             client.settimeout(DEADLINE)
-            task_or_thread = later(lambda: door.accept()[0].close())
+            task_or_thread = later(let_in)
             assert hub.run(client.connect_ex, path) == 0
             task_or_thread.join(DEADLINE)
 
@@ -469,9 +494,11 @@ def test_accept_over_unix(path: bool) -> None:
 def test_the_default_timeout_is_for_new_and_accepted_sockets(listener: socket.socket) -> None:
     socket.setdefaulttimeout(7)
     try:
-        with green(socket.create_server(("127.0.0.1", 0))) as door, socket.create_connection(door.getsockname()):
-            with GreenSocket() as fresh, door.accept()[0] as accepted:
-                assert fresh.gettimeout() == accepted.gettimeout() == door.gettimeout() == 7
+        with contextlib.ExitStack() as stack:
+            door = stack.enter_context(green(socket.create_server(("127.0.0.1", 0))))
+            stack.enter_context(socket.create_connection(door.getsockname()))
+            fresh, accepted = stack.enter_context(GreenSocket()), stack.enter_context(door.accept()[0])
+            assert fresh.gettimeout() == accepted.gettimeout() == door.gettimeout() == 7
     finally:
         socket.setdefaulttimeout(None)
     with GreenSocket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:

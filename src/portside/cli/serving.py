@@ -4,6 +4,7 @@ import importlib
 import logging
 import operator
 import os
+import signal
 import sys
 from argparse import Namespace
 from typing import Any
@@ -67,11 +68,21 @@ def _file(module: Any) -> str:
 def _run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
     _log(options)
     running = _bind(handler, engine, options)
+    if engine == "green":
+        _dump_on_request()
     with ended_by_signals(running), running:
         if not options.quiet:
             for endpoint in running.endpoints:
                 print(f"serving {name} at {endpoint} ({engine})", file=sys.stderr)
         running.run()
+
+
+def _dump_on_request() -> None:
+    """SIGUSR1, which would else end the process, prints where every task stands; a module may have other uses for it."""
+    from portside.core import dump_on_signal
+
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        dump_on_signal()
 
 
 def _log(options: Namespace) -> None:

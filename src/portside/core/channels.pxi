@@ -18,9 +18,11 @@ cdef class Alarm(Deadline):
         return 0
 
     cdef int due(self) except -1:
-        self.rang = True
-        if self.error is not None and self.task.error is None:  # whoever came first is told
+        if self.error is not None:
+            if self.task.error is not None:  # something is on its way to the task already: one at a time
+                return self.hub.deadlines.schedule(self, monotonic() + 0.001)
             self.task.error = self.error
+        self.rang = True
         return self.hub.wake(self.task)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Self, final
 
-class Deadline: ...
+from portside.core.deadlines import Deadline
+
 class Alarm(Deadline): ...
 
 @final

@@ -241,6 +241,8 @@ cdef class Hub:
         elif task.state == PARKED:
             task.state = READY
             self.push(task)
+            if self.root is None:  # between two turns: whoever drives the hub must learn of it
+                self._ring()
         return 0
 
     def call_from_thread(self, wish):
@@ -263,7 +265,17 @@ cdef class Hub:
             if type(wish) is Task:
                 self.wake(<Task>wish)
             else:
-                wish()
+                self._grant(wish)
+
+    def _grant(self, wish):
+        """Call what another thread wants called. What it raises must not cost the others their wake-ups."""
+        try:
+            wish()
+        except KeyboardInterrupt as error:
+            self.interruption = error
+            self.chores |= RAISE
+        except BaseException as error:
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
 
     # -- waiting --
 
@@ -455,6 +467,8 @@ cdef class Hub:
         self.newest = <PyObject *>task
         self.living += 1
         self.push(task)
+        if self.root is None:
+            self._ring()
         return task
 
     @cython.binding(False)
@@ -618,6 +632,10 @@ cdef class Hub:
         if self.root is not None:
             return
         self._take_root()
+        self.idle = False
+        if self.sentinel is not None:
+            sentinel, self.sentinel = self.sentinel, None
+            sentinel(self)
         try:
             self.driven = True
             self.ask(False)
@@ -626,6 +644,7 @@ cdef class Hub:
         finally:
             self._leave_root()
             self._prepare_driver()
+            self.idle = True
 
     def _prepare_driver(self):
         """See to it that the descriptor is readable when there is something to do."""

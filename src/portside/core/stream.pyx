@@ -286,7 +286,9 @@ cdef class Stream(Channel):
                     if limit < 0 or length <= limit:
                         self.expected = length
                         return self.take(length)
-                self.seen = self.end
+                    self.seen = newline - data  # where the next one who looks finds it
+                else:
+                    self.seen = self.end
             length = self.end - self.start
             if 0 <= limit <= length:
                 return self.take(limit)
