@@ -16,7 +16,7 @@ pyenv_versions = $(shell command -v pyenv >/dev/null && \
 	pyenv versions --bare | grep -E '^3\.[0-9]+\.[0-9]+$$' | sort -rV | paste -sd: -)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format test-all bench fuzz clean
+.PHONY: help setup demo test check lint types format test-all bench fuzz asan clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -72,6 +72,9 @@ fuzz: $(READY) ## Property tests with many examples each, then the fuzzers for a
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --timeout=0 \
 		-o faulthandler_timeout=0
 	@for program in fuzz/fuzz_*.py; do echo "$$program"; $(BIN)/python $$program --seconds $(FUZZ_SECONDS) || exit; done
+
+asan: $(READY) ## The tests of the core under AddressSanitizer and with bounds checks (minutes)
+	@tools/asan.sh
 
 clean: ## Remove everything that can be made again
 	@rm -rf .venv .nox build dist src/*.egg-info .coverage .coverage.* htmlcov \

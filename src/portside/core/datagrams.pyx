@@ -195,6 +195,20 @@ cdef class Datagrams(Channel):
         self.taken += 1
         return data, address
 
+    def each(self, Py_ssize_t limit, tell_cut):
+        """What is at hand, and what comes in meanwhile.
+
+        Several may go through it at once: each datagram is given to one of them.
+
+        Args:
+            limit: bytes of a datagram that are given out.
+            tell_cut: called with the sender's address when that was not all.
+
+        Yields:
+            The data and the sender's address.
+        """
+        return Arrivals.__new__(Arrivals, self, limit, tell_cut)
+
     cdef int sender_place(self, object address):
         """The place of the batch whose sender's address this very object is, or -1."""
         cdef int tries, place = self.expected
@@ -265,3 +279,31 @@ cdef class Datagrams(Channel):
         if self.on_unsent is not None:
             address = address_of(&self.receivers[slot], self.departures[slot].msg_hdr.msg_namelen)
             self.on_unsent(address, OSError(error, os.strerror(error)))
+
+
+@cython.final
+cdef class Arrivals:
+    """See `Datagrams.each`."""
+
+    cdef Datagrams channel
+    cdef Py_ssize_t limit
+    cdef object tell_cut
+
+    def __cinit__(self, Datagrams channel, Py_ssize_t limit, tell_cut):
+        self.channel = channel
+        self.limit = limit
+        self.tell_cut = tell_cut
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Datagrams channel = self.channel
+        cdef bint cut
+        if channel.closed or channel.taken >= channel.arrived and channel.collect() == 0:
+            raise StopIteration
+        cut = <Py_ssize_t>channel.arrivals[channel.taken].msg_len > self.limit
+        found = channel.take(self.limit)
+        if cut:
+            self.tell_cut(found[1])
+        return found

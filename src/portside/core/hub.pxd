@@ -83,7 +83,7 @@ cdef class Hub:
     cdef int epoll
     cdef int bell  # an eventfd: another thread has something to say, or a driver must call again
     cdef int clock  # a timerfd, for a driver
-    cdef unsigned long thread
+    cdef readonly unsigned long thread
     cdef object root  # the greenlet that runs the loop
     cdef Task root_task
     cdef Task current

@@ -309,11 +309,9 @@ cdef class Hub:
     cdef int park(self) except -1:
         """Give way until woken, or until an exception was thrown in."""
         cdef Task me
-        cdef uint64_t turns = self.turns
         if self.dirty is not None:
             self._flush()
-            if self.turns != turns:  # that took a wait of its own, which may have used up a wake-up meant for this one
-                return 0
+            return 0  # that may have taken a wait of its own, and used up a wake-up that was meant for this one
         me = self.here()
         if me.error is None:
             me.state = PARKED

@@ -202,10 +202,9 @@ class GreenSocket(socket.socket):
             self._visitor = visitor
         return True
 
-    def arrivals(self):
-        """How many datagrams were received and not handed out yet."""
-        cdef Datagrams channel = self._channel
-        return channel.arrived - channel.taken
+    def each_arrival(self, limit, tell_cut):
+        """The datagrams at hand, see `portside.core.datagrams.Datagrams.each`."""
+        return self._channel.each(limit, tell_cut)
 
     def tell_unsent(self, tell):
         """Have `tell(address, error)` called for each gathered datagram that could not be sent."""

@@ -6,6 +6,7 @@ from portside.acceptor import Acceptor
 from portside.engines.compiled import core
 from portside.lifecycle import Run
 from portside.ownership import is_ours
+from portside.telemetry import DatagramTruncated, emit
 
 if TYPE_CHECKING:
     from portside.engines.green import GreenEngine
@@ -100,13 +101,16 @@ class DatagramDoor(GreenDoor):
 
     def _handle_round(self) -> None:
         server: Any = self._engine.server
-        batch = server.socket.arrivals
-        while batch():
-            request, client_address = server.get_request()
+        sock = server.socket
+        for data, client_address in sock.each_arrival(server.max_packet_size, self._tell_cut):
             try:
-                server.finish_request(request, client_address)
+                server.finish_request((data, sock), client_address)
             except (Exception, SystemExit) as error:
-                self._engine.dispatcher.failed(request, client_address, error)
+                self._engine.dispatcher.failed((data, sock), client_address, error)
+
+    def _tell_cut(self, client_address: Any) -> None:
+        server: Any = self._engine.server
+        emit(DatagramTruncated(server=server, client_address=client_address, limit=server.max_packet_size))
 
 
 # The hooks between a datagram and its handler, which must be ours for a DatagramDoor.
