@@ -27,7 +27,7 @@ from tests.conftest import DEADLINE, wait_until
 
 PORTSIDE = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-m", "portside"]
 SECONDS = 40.0
-COMMANDS = ["serve", "echo", "time", "discard", "chargen", "connect"]
+COMMANDS = ["serve", "wsgi", "echo", "time", "discard", "chargen", "connect"]
 HEAVY = ["asyncio", "concurrent.futures", "selectors", "socket", "ssl", "portside.servers", "portside.endpoints"]
 
 SHOUT = '''

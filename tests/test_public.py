@@ -93,6 +93,8 @@ EVENTS = {
     "DrainFinished",
     "DrainStarted",
     "HandlerFailed",
+    "RequestServed",
+    "ScriptFailed",
     "ServerStarted",
     "ServerStopped",
     "WorkerExited",
@@ -115,7 +117,13 @@ def test_socketserver() -> None:
 
 
 def test_telemetry() -> None:
-    assert set(telemetry.__all__) == EVENTS | {"CloseReason", "Event", "RefusalReason", "Subscription"} | {
+    assert set(telemetry.__all__) == EVENTS | {
+        "CloseReason",
+        "Event",
+        "HeaderLookup",
+        "RefusalReason",
+        "Subscription",
+    } | {
         "emit",
         "subscribe",
     }

@@ -205,6 +205,33 @@ ACTIVITIES: list[tuple[Event, int, str]] = [
         logging.INFO,
         "drained: 1 connections cut, 0 handlers abandoned",
     ),
+    (
+        telemetry.ScriptFailed(
+            server=None, client_address=CLIENT, script="/cgi-bin/x", exit_code=3, reason="", errors="no cheese\n"
+        ),
+        logging.ERROR,
+        "the CGI script '/cgi-bin/x' ended with 3; its last words: 'no cheese'",
+    ),
+    (
+        telemetry.ScriptFailed(
+            server=None, client_address=CLIENT, script="/x", exit_code=None, reason="cannot be started", errors=""
+        ),
+        logging.ERROR,
+        "the CGI script '/x' cannot be started",
+    ),
+    (
+        telemetry.RequestServed(
+            server=None,
+            client_address=CLIENT,
+            request_line="GET / HTTP/1.1",
+            status=200,
+            bytes_out=3,
+            seconds=0.5,
+            headers={},
+        ),
+        logging.DEBUG,
+        "127.0.0.1:5 was answered 200 to 'GET / HTTP/1.1' in 0.500 s, 3 B",
+    ),
     (telemetry.ConnectionOpened(server=None, client_address=b"\0name"), logging.DEBUG, "@name connected"),
     (
         telemetry.ConnectionClosed(

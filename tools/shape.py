@@ -25,7 +25,7 @@ LAYERS = (
     ("cli", "compat", "__main__"),
     ("apps",),
     ("",),
-    ("http",),
+    ("http", "wsgi", "xmlrpc"),
     ("client", "service", "socketserver"),
     ("async_handlers", "handlers", "servers", "transports"),
     ("engines",),

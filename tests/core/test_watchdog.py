@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 GREEN = next(kit for kit in KITS if kit.name == "green")
 PATIENCE = 0.05  # seconds; what blocks here does so until it has been told of, or a hundred times as long
+CALM = 0.5  # seconds; nobody is to be told of, also where a busy machine lets nobody run for a while
 NAME = "portside-watchdog"
 
 Heard = list[telemetry.HubBlocked]
@@ -102,29 +103,29 @@ def test_task_beside_is_told_of_too(heard: Heard) -> None:
 
 
 def test_sleep_is_no_blockage(heard: Heard) -> None:
-    under_watch(partial(hub.sleep, 4 * PATIENCE))
+    under_watch(partial(hub.sleep, 2 * CALM), patience=CALM)
     assert heard == []
 
 
-@pytest.mark.parametrize("others", [0, 1, 5])
+@pytest.mark.parametrize("others", [0, 5])
 def test_whoever_gives_way_blocks_nobody(heard: Heard, others: int) -> None:
     def busy() -> None:
-        tasks = [hub.get_hub().spawn(turn_for, 4 * PATIENCE) for _ in range(others)]
-        turn_for(4 * PATIENCE)
+        tasks = [hub.get_hub().spawn(turn_for, 2 * CALM) for _ in range(others)]
+        turn_for(2 * CALM)
         for task in tasks:
             task.join()
 
-    under_watch(busy)
+    under_watch(busy, patience=CALM)
     assert heard == []
 
 
 def test_many_short_tasks_block_nobody(heard: Heard) -> None:
     def busy() -> None:
-        tasks = [hub.get_hub().spawn(spin, 2 * PATIENCE / 100) for _ in range(200)]
+        tasks = [hub.get_hub().spawn(spin, CALM / 100) for _ in range(200)]
         for task in tasks:
             task.join()
 
-    under_watch(busy)
+    under_watch(busy, patience=CALM)
     assert heard == []
 
 
@@ -155,7 +156,7 @@ def test_thread_sleeps_while_the_hub_does() -> None:
         return before, switches(dog)
 
     before, after = under_watch(idle)
-    assert after - before <= 4  # it is woken once by the end of each sleep, and rests once after that
+    assert after - before < 20  # twice will do; looking all the time would make it 40
 
 
 def switches(thread: threading.Thread) -> int:

@@ -6,6 +6,7 @@ system or on other files is the commands' business.
 
 import argparse
 import math
+import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from portside.endpoints import Endpoint
 
 ENGINES = ("serial", "threads", "forks", "green", "async")
+BLOCKING_ENGINES = tuple(each for each in ENGINES if each != "async")  # an application is no coroutine
 
 _COMMAND_EXAMPLES = """\
 examples:
@@ -38,6 +40,26 @@ examples:
 HANDLER is a handler class (or any callable of a request, its client's address and the server) of the module, which is
 looked for in the current directory first. Ctrl-C or SIGTERM ends it: handlers have --drain seconds to finish. A second
 one ends what is left at once.
+"""
+
+_WSGI_EXAMPLES = """\
+examples:
+  portside wsgi shop:app
+  portside wsgi shop.wsgi:application tcp://:8000 "unix:/run/shop.sock?mode=660" --access-log -
+  portside wsgi shop:app 8000 --engine forks --max-handlers 8 --access-log /var/log/shop.log --log-form json
+
+APP is a WSGI application (PEP 3333) of the module, which is looked for in the current directory first: Flask's
+`app`, Django's `application`. Ctrl-C or SIGTERM ends it: answers under way have --drain seconds to finish.
+"""
+
+_HTTP_EXAMPLES = """\
+examples:
+  portside http
+  portside http --directory site tcp://:8080 --access-log -
+  portside http --cgi "unix:/run/site.sock?mode=660"
+
+Only this machine can reach it unless the endpoint says otherwise, as tcp://:8080 does. `python -m portside.http.server`
+takes the options of `python -m http.server`, TLS included.
 """
 
 _CONNECT_EXAMPLES = """\
@@ -79,6 +101,8 @@ def parser() -> ArgumentParser:
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     _add_serve(commands)
+    _add_http(commands)
+    _add_wsgi(commands)
     for name in _DIAGNOSTICS:
         _add_diagnostic(commands, name)
     _add_connect(commands)
@@ -99,6 +123,45 @@ def _add_serve(commands: Any) -> None:
     _add_endpoints(command)
     command.add_argument(
         "--engine", choices=ENGINES, default="threads", help="how handlers run side by side (default: %(default)s)"
+    )
+    _add_serving_options(command)
+
+
+def _add_http(commands: Any) -> None:
+    command = _command(commands, "http", "serve the files of a folder over HTTP", _HTTP_EXAMPLES, _http)
+    command.add_argument(
+        "-d", "--directory", metavar="FOLDER", type=_folder, default=".", help="what is served (default: this folder)"
+    )
+    command.add_argument("--cgi", action="store_true", help="run the scripts in its cgi-bin and htbin, too")
+    _add_web_options(command)
+
+
+def _add_wsgi(commands: Any) -> None:
+    command = _command(commands, "wsgi", "serve a WSGI application over HTTP", _WSGI_EXAMPLES, _wsgi)
+    command.add_argument("application", metavar="MODULE:APP", type=_handler_name, help="what answers a request")
+    _add_web_options(command)
+
+
+def _add_web_options(command: ArgumentParser) -> None:
+    command.add_argument(
+        "endpoints",
+        metavar="ENDPOINT",
+        nargs="*",
+        type=_endpoint,
+        help="where to listen: see `portside --help` (default: 8000)",
+    )
+    command.add_argument(
+        "--engine",
+        choices=BLOCKING_ENGINES,
+        default="threads",
+        help="how answers are made side by side (default: %(default)s)",
+    )
+    command.add_argument("--access-log", metavar="FILE", help="write a line for each request; - is standard output")
+    command.add_argument(
+        "--log-form",
+        choices=("common", "combined", "json"),
+        default="combined",
+        help="what those lines look like (default: %(default)s)",
     )
     _add_serving_options(command)
 
@@ -178,6 +241,18 @@ def _serve(options: Namespace) -> None:
     serve(options)
 
 
+def _http(options: Namespace) -> None:
+    from portside.cli.folder import serve_folder
+
+    serve_folder(options)
+
+
+def _wsgi(options: Namespace) -> None:
+    from portside.cli.web import serve_application
+
+    serve_application(options)
+
+
 def _diagnose(options: Namespace) -> None:
     from portside.cli.serving import diagnose
 
@@ -214,6 +289,12 @@ def _handler_name(text: str) -> Sequence[str]:
     if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
         raise ArgumentTypeError(f"{text!r} is no handler: write a module, a colon and a name in it, as in shout:Shout")
     return module, name
+
+
+def _folder(text: str) -> str:
+    if not os.path.isdir(text):
+        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a folder that exists")
+    return text
 
 
 def _count(text: str) -> int:

@@ -23,7 +23,7 @@ def serve(options: Namespace) -> None:
         Failure: there is no such handler, it does not fit, or an endpoint cannot be bound.
     """
     module, name = options.handler
-    _run(load(module, name), name, options.engine, options)
+    run(load(module, name), name, options.engine, options)
 
 
 def diagnose(options: Namespace) -> None:
@@ -32,7 +32,7 @@ def diagnose(options: Namespace) -> None:
     Raises:
         Failure: an endpoint cannot be bound.
     """
-    _run(DIAGNOSTICS[options.command], options.command, "threads", options)
+    run(DIAGNOSTICS[options.command], options.command, "threads", options)
 
 
 def load(module: str, name: str) -> Any:
@@ -65,7 +65,18 @@ def _file(module: Any) -> str:
     return getattr(module, "__file__", None) or "built in"
 
 
-def _run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
+def run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
+    """Serve a handler at the endpoints of the command line, until a signal ends it.
+
+    Args:
+        handler: the handler.
+        name: how it is announced.
+        engine: how handlers run side by side.
+        options: the command line.
+
+    Raises:
+        Failure: it does not fit, or an endpoint cannot be bound.
+    """
     _log(options)
     running = _bind(handler, engine, options)
     if engine == "green":

@@ -9,7 +9,7 @@ An event class carries its own subscribers, so that the sender's check is one at
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 
 class CloseReason(StrEnum):
@@ -173,3 +173,52 @@ class WorkerExited(Event):
 
     pid: int
     exit_code: int
+
+
+class HeaderLookup(Protocol):
+    """The header fields of a request, as far as a subscriber needs them; `http.client.HTTPMessage` is one."""
+
+    def get(self, name: str, /) -> str | None:
+        """The field's value, whatever the case of its name; None where the client sent none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestServed(Event):
+    """An HTTP request was answered.
+
+    Attributes:
+        client_address: who asked.
+        request_line: what was asked, as the client wrote it; empty where no line could be read.
+        status: the answer's status.
+        bytes_out: bytes of the answer's body that were sent, without head and chunk sizes; None where nobody counts.
+        seconds: from the request's first line to the end of its answer.
+        headers: the request's header fields; a lookup costs nothing before it is made.
+    """
+
+    client_address: object
+    request_line: str
+    status: int
+    bytes_out: int | None
+    seconds: float
+    headers: HeaderLookup
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptFailed(Event):
+    """A CGI script did not end well.
+
+    Attributes:
+        client_address: who asked for it.
+        script: its path in the URL.
+        exit_code: its exit status, or the negated number of the signal that killed it; None for one that could not
+            be started.
+        reason: what was wrong, in words: a deadline that passed, an answer that is none; empty where only the exit
+            status tells.
+        errors: the end of what it wrote to its standard error.
+    """
+
+    client_address: object
+    script: str
+    exit_code: int | None
+    reason: str
+    errors: str

@@ -61,6 +61,14 @@ ACTIVITY: dict[type[events.Event], _Row] = {
     ),
     events.ServerStarted: (logging.INFO, lambda e: f"serving at {address_text(e.address)}"),
     events.ServerStopped: (logging.INFO, lambda e: f"stopped serving at {address_text(e.address)}"),
+    events.ScriptFailed: (logging.ERROR, lambda e: f"the CGI script {e.script!r} {_ending(e)}"),
+    events.RequestServed: (
+        logging.DEBUG,
+        lambda e: (
+            f"{address_text(e.client_address)} was answered {e.status} to {e.request_line!r} in {e.seconds:.3f} s, "
+            f"{_count(e.bytes_out)}"
+        ),
+    ),
     events.ConnectionOpened: (logging.DEBUG, lambda e: f"{address_text(e.client_address)} connected"),
     events.ConnectionClosed: (
         logging.DEBUG,
@@ -74,6 +82,13 @@ ACTIVITY: dict[type[events.Event], _Row] = {
 
 def _count(octets: int | None) -> str:
     return "?" if octets is None else f"{octets} B"
+
+
+def _ending(failed: events.ScriptFailed) -> str:
+    """What there is to say of a script: why it is told of, how it ended, its last words."""
+    ended = "" if failed.exit_code is None else f"ended with {failed.exit_code}"
+    said = f"its last words: {failed.errors.strip()!r}" if failed.errors.strip() else ""
+    return "; ".join(filter(None, (failed.reason, ended, said)))
 
 
 def _log(event: events.Event) -> None:

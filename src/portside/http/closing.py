@@ -1,0 +1,32 @@
+"""The end of a connection, so that the client has seen everything before it."""
+
+import contextlib
+import socket
+import ssl
+import time
+from typing import Any
+
+from portside.frames import READ_SIZE
+
+
+def end_tls(sock: Any) -> None:
+    """Tell a TLS client that nothing more comes (close_notify, RFC 8446, 6.1); its own is not waited for."""
+    if isinstance(sock, ssl.SSLSocket):
+        with contextlib.suppress(OSError, ValueError):  # it is gone, or has been told already
+            sock.settimeout(0)
+            sock.unwrap()
+
+
+def linger(sock: Any, seconds: float) -> None:
+    """Read and drop what a client still sends after its answer; the connection is to be closed next.
+
+    Closing over unread bytes would reset the connection, and the client might never see the answer (RFC 9112, 9.6).
+    """
+    deadline = time.monotonic() + seconds
+    end_tls(sock)
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while (remaining := deadline - time.monotonic()) > 0:
+            sock.settimeout(remaining)
+            if not sock.recv(READ_SIZE):
+                return

@@ -1,0 +1,300 @@
+"""Request heads, without input or output: bytes in, a request line and header fields out, or an `HTTPError`.
+
+1. The request line is read here: the standard library's handlers serve any method (`do_SPAM`), and answer what is wrong
+   with a line in words that programs and tests know. llhttp knows only registered methods.
+2. The header fields are llhttp's (through httptools), strict, with no leniency turned on: it refuses bare LF and CR,
+   folded lines, a space before the colon, repeated and odd Content-Length, and both lengths (RFC 9112, 5 and 6).
+3. What llhttp leaves to its callers is checked here: Host (RFC 9112, 3.2), and transfer codings (RFC 9112, 6.1).
+4. Any bytes give a head, or an `HTTPError`; nothing else is ever raised about them.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from portside.http.errors import HTTPError
+from portside.http.limits import HTTPLimits
+
+try:
+    from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+except ImportError as error:
+    raise ImportError("portside.http parses requests with httptools: pip install 'portside[http]'") from error
+
+# Characters of a line that an answer shows: enough to recognise it.
+_SHOWN = 200
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# What no target may hold: controls and DEL. Bytes above ASCII are let through, as nginx does: people type them.
+_NO_TARGET = re.compile(r"[\0-\x20\x7f]")
+# uri-host [":" port] of RFC 9110, 7.2, loosely: nothing that would end it, and nobody's name and password before it.
+_AUTHORITY = re.compile(r"(\[[0-9A-Za-z.:%_~-]+\]|[0-9A-Za-z.\-_~%!$&'()*+,;=\x80-\xff]*)(:[0-9]*)?")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://([^/?#]*)")
+
+
+class RequestLine(NamedTuple):
+    """The first line of a request.
+
+    Attributes:
+        method: as it was sent; methods are case-sensitive.
+        target: as it was sent, latin-1 decoded.
+        version: "HTTP/1.1", or "" where the line has none (HTTP/0.9).
+        number: the version as numbers; (0, 9) where the line has none.
+    """
+
+    method: str
+    target: str
+    version: str
+    number: tuple[int, int]
+
+
+class HeaderFields(NamedTuple):
+    """The header fields of a request, and what they say of its body and connection.
+
+    Attributes:
+        fields: name and value of each, latin-1 decoded, in the order they were sent.
+        length: of the body in bytes; None where it is chunked, or there is no body.
+        chunked: whether the body is chunked.
+        connection: the options of Connection, in lower case.
+        expects_continue: whether the client waits for 100 (Continue).
+        host: what Host says; None where it is missing.
+    """
+
+    fields: tuple[tuple[str, str], ...]
+    length: int | None
+    chunked: bool
+    connection: frozenset[str]
+    expects_continue: bool
+    host: str | None
+
+
+class RequestHead(NamedTuple):
+    """A whole head."""
+
+    line: RequestLine
+    headers: HeaderFields
+
+
+def parse_head(head: bytes, limits: HTTPLimits) -> RequestHead:
+    r"""Read a head, from the first byte of its line to the CRLF that ends its fields.
+
+    Raises:
+        HTTPError: it is no head, or passes a limit.
+    """
+    end = head.find(b"\n") + 1
+    check_sizes(head, limits)
+    line = parse_request_line(head[:end].decode("latin-1").removesuffix("\r\n"))
+    headers = parse_fields(head[end:], limits)
+    check_request(line, headers)
+    return RequestHead(line, headers)
+
+
+# The request line
+
+
+def parse_request_line(text: str) -> RequestLine:
+    """Read a request line without its end (RFC 9112, 3).
+
+    Raises:
+        HTTPError: 400 or 505, in the standard library's words.
+    """
+    words = text.split(" ")
+    if len(words) == 3 and (number := _VERSIONS.get(words[2])) and _is_sound(words[0], words[1]):
+        return RequestLine(words[0], words[1], words[2], number)
+    return _unusual_line(text)
+
+
+_USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+# Versions that need no look at their digits.
+_VERSIONS = {"HTTP/1.1": (1, 1), "HTTP/1.0": (1, 0)}
+
+
+def _is_sound(method: str, target: str) -> bool:
+    if method in _USUAL_METHODS and target.isascii() and target.isprintable() and target:
+        return True  # the same verdict for less
+    return bool(_TOKEN.fullmatch(method)) and target != "" and not _NO_TARGET.search(target)
+
+
+def _unusual_line(text: str) -> RequestLine:
+    """A line without a version, or with another one, or a wrong one."""
+    words = text.split()
+    version, number = "", (0, 9)
+    if len(words) >= 3:
+        version, number = words[-1], _version_number(words[-1])
+    if number >= (2, 0):
+        raise HTTPError(505, f"Invalid HTTP version ({version.partition('/')[2]})")
+    # One space between words, and none around them (RFC 9112, 3); a line without a version may end in one, as some
+    # clients write it with an empty version.
+    alone = text if version else text.removesuffix(" ")
+    if not 2 <= len(words) <= 3 or alone != " ".join(words) or not _is_sound(words[0], words[1]):
+        raise HTTPError(400, f"Bad request syntax ({shown(text)})")
+    if not version and words[0] != "GET":
+        raise HTTPError(400, f"Bad HTTP/0.9 request type ({shown(words[0])})")
+    return RequestLine(words[0], words[1], version, number)
+
+
+_VERSION = re.compile(r"HTTP/([0-9])\.([0-9])")  # RFC 9112, 2.3
+
+
+def _version_number(version: str) -> tuple[int, int]:
+    if not (match := _VERSION.fullmatch(version)):
+        raise HTTPError(400, f"Bad request version ({shown(version)})")
+    return int(match[1]), int(match[2])
+
+
+def shown(text: str) -> str:
+    """A text of the client's as an answer shows it: quoted, escaped and cut."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+# The header fields
+
+
+class _Collector:
+    """What llhttp calls back."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[str, str]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field; llhttp leaves the spaces behind its value."""
+        self.fields.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
+
+
+NO_FIELDS = HeaderFields((), None, False, frozenset(), False, None)
+
+
+def parse_fields(block: bytes, limits: HTTPLimits) -> HeaderFields:
+    r"""Read header fields, from the first one's first byte to the CRLF that ends them.
+
+    Raises:
+        HTTPError: 400, 413, 431 or 501.
+    """
+    if block == b"\r\n":
+        return NO_FIELDS
+    if block.find(b"\r\n\r\n") + 4 != len(block) or block.startswith(b"\r"):
+        raise HTTPError(400, "Bad header fields", "they do not end where they should")
+    collector = _Collector()
+    try:
+        # A line of our own: the client's was read above, and with GET no field can switch protocols.
+        HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n" + block)
+    except HttpParserUpgrade:
+        pass  # "Connection: upgrade" is the handler's to act upon
+    except HttpParserError as error:
+        raise _refusal(str(error)) from error
+    if len(collector.fields) > limits.header_count:
+        raise HTTPError(431, "Too many headers", f"got more than {limits.header_count} headers")
+    return _understood(tuple(collector.fields))
+
+
+# llhttp's reasons that are more than bad syntax, by what they contain.
+_STATUS_OF = {
+    "Content-Length overflow": (413, None),
+    "Request has invalid `Transfer-Encoding`": (501, "Unsupported transfer coding"),
+}
+
+
+def _refusal(reason: str) -> HTTPError:
+    status, message = next((row for words, row in _STATUS_OF.items() if words in reason), (400, "Bad header fields"))
+    return HTTPError(status, message, reason)
+
+
+# The fields that say how a message is framed and what becomes of its connection.
+_MEANT_FOR_US = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
+
+
+def _understood(fields: tuple[tuple[str, str], ...]) -> HeaderFields:
+    found: dict[str, list[str]] = {}
+    for name, value in fields:
+        if (key := name.lower()) in _MEANT_FOR_US:
+            found.setdefault(key, []).append(value)
+    length = found.get("content-length")
+    return HeaderFields(
+        fields,
+        int(length[0]) if length else None,  # llhttp lets a single one through, of digits only
+        _is_chunked(found.get("transfer-encoding")),
+        _options(found.get("connection", ())),
+        any(value.lower() == "100-continue" for value in found.get("expect", ())),
+        _host(found.get("host")),
+    )
+
+
+def _is_chunked(codings: list[str] | None) -> bool:
+    if codings is None:
+        return False
+    if [coding.lower() for coding in codings] != ["chunked"]:
+        raise HTTPError(501, "Unsupported transfer coding", "the only transfer coding understood here is chunked")
+    return True
+
+
+def _options(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(option.strip(" \t").lower() for value in values for option in value.split(","))
+
+
+def _host(hosts: list[str] | None) -> str | None:
+    if hosts is None:
+        return None
+    if len(hosts) > 1 or not _AUTHORITY.fullmatch(hosts[0]):
+        raise HTTPError(400, "Bad Host header", "a request has one Host, which is a name and perhaps a port")
+    return hosts[0]
+
+
+# Both together
+
+
+def check_request(line: RequestLine, headers: HeaderFields) -> None:
+    """Hold a request line and its fields against each other.
+
+    Raises:
+        HTTPError: 400, for a version that cannot be chunked (RFC 9112, 6.1).
+    """
+    if headers.chunked and line.number < (1, 1):
+        raise HTTPError(400, "Bad header fields", "Transfer-Encoding came with HTTP/1.1")
+
+
+def authority(line: RequestLine, headers: HeaderFields) -> str | None:
+    """The host that a request is for: its target's where that is absolute, else its Host's (RFC 9112, 3.2 and 3.3).
+
+    Returns:
+        None where an old client names none.
+
+    Raises:
+        HTTPError: 400, where HTTP/1.1 demands one and there is none, or the target's is none.
+    """
+    if headers.host is None and line.number >= (1, 1):
+        raise HTTPError(400, "Missing Host header", "an HTTP/1.1 request says which host it is for")
+    if line.target[:1] == "/" or not (absolute := _ABSOLUTE.match(line.target)):
+        return headers.host
+    if not _AUTHORITY.fullmatch(absolute[1]):
+        raise HTTPError(400, "Bad request target", "the target's authority is no name with perhaps a port")
+    return absolute[1]
+
+
+# Sizes
+
+
+def check_sizes(head: bytes | bytearray, limits: HTTPLimits) -> None:
+    """Hold a head, whole or not, against the limits.
+
+    Raises:
+        HTTPError: 414 or 431.
+    """
+    end = head.find(b"\n") + 1 or len(head)
+    if end > limits.request_line:
+        raise HTTPError(414)
+    if len(head) - end > min(limits.header_line, limits.header_bytes):  # else no line can be too long
+        check_fields(head[end:], limits)
+
+
+def check_fields(block: bytes | bytearray, limits: HTTPLimits) -> None:
+    """Hold header fields, all or not, against the limits.
+
+    Raises:
+        HTTPError: 431.
+    """
+    if any(len(line) >= limits.header_line for line in block.split(b"\n")):
+        raise HTTPError(431, "Line too long", f"got more than {limits.header_line} bytes in a header line")
+    if len(block) > limits.header_bytes:
+        raise HTTPError(431, "Headers too long", f"got more than {limits.header_bytes} bytes of headers")
