@@ -141,8 +141,20 @@ def test_service_is_a_value() -> None:
 
 # What is made of it
 
-MIX_INS = {"serial": SerialMixIn, "threads": ThreadingMixIn, "forks": ForkingMixIn, "green": GreenMixIn, "async": AsyncMixIn}
-BOUNDS = {"serial": None, "threads": "max_threads", "forks": "max_children", "green": "max_greenlets", "async": "max_tasks"}
+MIX_INS = {
+    "serial": SerialMixIn,
+    "threads": ThreadingMixIn,
+    "forks": ForkingMixIn,
+    "green": GreenMixIn,
+    "async": AsyncMixIn,
+}
+BOUNDS = {
+    "serial": None,
+    "threads": "max_threads",
+    "forks": "max_children",
+    "green": "max_greenlets",
+    "async": "max_tasks",
+}
 
 
 @pytest.fixture

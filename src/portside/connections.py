@@ -5,7 +5,6 @@ What the kernel knows of a connection (bytes, when the client last sent) is aske
 wants to know: no read or write of a handler's pays for it.
 """
 
-import contextlib
 import os
 import select
 import socket
@@ -38,10 +37,7 @@ class _Reference(weakref.ref[Any]):
     """A weak reference that remembers where its record is kept."""
 
     __slots__ = ("key",)
-
-    def __init__(self, request: Any, gone: Callable[[Any], object] | None) -> None:
-        super().__init__(request, gone)
-        self.key = id(request)
+    key: int
 
 
 class Connection:
@@ -67,6 +63,7 @@ class Connection:
 
     def __init__(self, request: Any, client_address: object, gone: Callable[[Any], object] | None = None) -> None:
         self._request = _Reference(request, gone)
+        self._request.key = id(request)
         self._descriptor = _descriptor(request)
         self.client_address = client_address
         self.opened = time.monotonic()
@@ -127,7 +124,7 @@ class Connection:
         """True when reads and writes have a deadline: `settimeout`, a handler's `timeout`, or an event loop's."""
         if not self._is_open():
             return self._last[2]
-        request = self._request()
+        request: Any = self._request()
         if hasattr(request, "set_deadlines"):  # a green socket's descriptor never blocks
             return request.gettimeout() is not None
         return not os.get_blocking(self._descriptor)

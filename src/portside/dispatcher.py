@@ -246,9 +246,7 @@ class Dispatcher:
             if not self.accept_one(run, acceptor) or run.stopping or not self.engine.has_room():
                 return
 
-    def accept_one(
-        self, run: Run, acceptor: Acceptor, dispatch: Callable[[Any, Any], None] | None = None
-    ) -> bool:
+    def accept_one(self, run: Run, acceptor: Acceptor, dispatch: Callable[[Any, Any], None] | None = None) -> bool:
         """Accept and dispatch one request; False when there is no point in trying another now."""
         try:
             request, client_address = self._server.get_request()

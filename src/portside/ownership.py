@@ -9,6 +9,9 @@ def is_ours(hook: Any) -> bool:
     return module.partition(".")[0] == __name__.partition(".")[0]
 
 
+_OBJECT_NEW: Any = object.__new__
+
+
 def is_plain_class(candidate: Any) -> bool:
     """True for a class whose instances are made as `object`'s are: no metaclass and no `__new__` has a say."""
-    return type(candidate) is type and candidate.__new__ is object.__new__
+    return type(candidate) is type and getattr(candidate, "__new__", None) is _OBJECT_NEW

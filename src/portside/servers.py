@@ -147,7 +147,7 @@ class BaseServer:
 
     def finish_request(self, request: Any, client_address: Any) -> Any:
         """Handle the request by calling `RequestHandlerClass`; returns what that returned."""
-        handler = self.RequestHandlerClass
+        handler: Any = self.RequestHandlerClass
         if self.handler_args or not is_plain_class(handler):
             return handler(request, client_address, self, **self.handler_args)
         # What `handler(...)` does, from Python to Python: the interpreter keeps no C frame for the handler's life, which

@@ -11,6 +11,7 @@ from portside.telemetry import DatagramTruncated, emit
 if TYPE_CHECKING:
     from portside.engines.green import GreenEngine
 
+
 class Door:
     """Works for any listener: the acceptor's own descriptor says when there is something to see to.
 
