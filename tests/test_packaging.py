@@ -98,7 +98,7 @@ def sources(*patterns: str) -> set[str]:
 def test_sdist_has_the_sources_of_the_core_and_nothing_generated(tree: Path) -> None:
     with tarfile.open(build(tree, "sdist")) as sdist:
         names = sdist.getnames()
-    assert in_core(names) == sources("*.pyx", "*.pxd", "*.pyi")
+    assert in_core(names) == sources("*.pyx", "*.pxd", "*.pxi", "*.pyi")
     assert not [name for name in names if name.endswith((".c", ".so"))]
 
 

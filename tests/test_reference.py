@@ -15,7 +15,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 import portside
-from portside import dispatcher, drain, socketserver, telemetry
+from portside import dispatcher, drain, socketserver, telemetry, wsgi, xmlrpc
+from portside.http import server as http_server
+from portside.http.access_log import AccessLog
+from portside.http.cgi.options import ENVIRONMENT, CGIOptions
+from portside.http.files.options import FileOptions
+from portside.http.limits import HTTPLimits
+from portside.http.wsgi.handler import WSGIHandler
 from portside.policy.accepting import AcceptAction
 from portside.telemetry import logging as told
 
@@ -59,6 +65,30 @@ def test_public_name_is_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("name", socketserver.__all__)
 def test_name_of_the_drop_in_face_is_in_its_reference(name: str) -> None:
     assert re.search(rf"`{name}\b", text_of("reference/socketserver.md"))
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        *((name, "http.md") for name in (*http_server.__all__, *("test", "HTTPError", "AccessLog"))),
+        *((name, "wsgi-and-xmlrpc.md") for name in (*wsgi.__all__, *xmlrpc.__all__)),
+    ],
+)
+def test_name_of_the_http_faces_is_in_their_reference(name: str, page: str) -> None:
+    assert re.search(rf"`{name}\b", text_of(f"reference/{page}"))
+
+
+@pytest.mark.parametrize(
+    "handler", [http_server.BaseHTTPRequestHandler, http_server.SimpleHTTPRequestHandler, http_server.CGIHTTPRequestHandler]
+)
+def test_hook_of_a_handler_exists(handler: type) -> None:
+    cells = [row[0] for row in rows(section(text_of("reference/http.md"), f"`{handler.__name__}`")) if len(row) == 2]
+    hooks = [each for cell in cells for each in code(cell) if "(" in each]
+    assert hooks
+    for hook in hooks:
+        name, _, parameters = hook[:-1].partition("(")
+        found = inspect.signature(getattr(handler, name))
+        assert [each.partition("=")[0].lstrip("*") for each in parameters.split(", ") if each] == [*found.parameters][1:]
 
 
 @pytest.mark.parametrize("name", telemetry.__all__)
@@ -105,28 +135,52 @@ def test_reasons_are_described(enum: type[StrEnum]) -> None:
 # Defaults
 
 
-def described_defaults() -> Iterator[tuple[str, str, str]]:
+OWNERS = {
+    "reference/socketserver.md": vars(socketserver),
+    "reference/http.md": {
+        **vars(http_server),
+        **{options.__name__: options for options in (HTTPLimits, FileOptions, CGIOptions)},
+    },
+    "reference/wsgi-and-xmlrpc.md": {**vars(wsgi), **vars(xmlrpc), "WSGIHandler": WSGIHandler},
+}
+UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def described_defaults() -> Iterator[tuple[type, str, str]]:
     """Class, attribute and default of each table of attributes."""
-    page = text_of("reference/socketserver.md")
-    for name in re.findall(r"^### `(\w+)`$", page, re.MULTILINE):
-        for row in rows(section(page, f"`{name}`")):
-            if len(row) == 3:
-                yield name, code(row[0])[0], code(row[1])[0]
+    for page, owners in OWNERS.items():
+        text = text_of(page)
+        for name in re.findall(r"^### `(\w+)`$", text, re.MULTILINE):
+            for row in rows(section(text, f"`{name}`")):
+                if len(row) == 3:
+                    yield owners[name], code(row[0])[0], code(row[1])[0]
 
 
 def value(text: str) -> object:
-    """`30.0`, `None`, `socket.AF_INET`."""
+    """`30.0`, `None`, `8 KiB`, `socket.AF_INET`, `ENVIRONMENT`."""
+    number, _, unit = text.partition(" ")
+    if unit in UNITS:
+        return int(number) * UNITS[unit]
+    if text == "ENVIRONMENT":
+        return ENVIRONMENT
     return getattr(socket, text.removeprefix("socket.")) if text.startswith("socket.") else ast.literal_eval(text)
 
 
 @pytest.mark.parametrize(("owner", "attribute", "default"), list(described_defaults()))
-def test_default_of_a_class_attribute(owner: str, attribute: str, default: str) -> None:
-    found = getattr(getattr(socketserver, owner), attribute)
+def test_default_of_a_class_attribute(owner: type, attribute: str, default: str) -> None:
+    found = getattr(owner() if dataclasses.is_dataclass(owner) else owner, attribute)
     assert (dict(found) if isinstance(found, MappingProxyType) else found) == value(default)
 
 
 def test_some_defaults_are_described() -> None:
-    assert len(list(described_defaults())) > 20
+    assert len(list(described_defaults())) > 80
+
+
+@pytest.mark.parametrize("options", [HTTPLimits, FileOptions, CGIOptions])
+def test_fields_of_options_are_described(options: type) -> None:
+    described = [attribute for owner, attribute, _ in described_defaults() if owner is options]
+    assert dataclasses.is_dataclass(options)
+    assert described == [field.name for field in dataclasses.fields(options)]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +189,7 @@ def test_some_defaults_are_described() -> None:
         (portside.start, "`start(handler, *endpoints, **options)`"),
         (portside.connect, "`connect(endpoint, *, timeout=None, codec=None)`"),
         (portside.embed, "`embed(handler, *endpoints, **options)`"),
+        (AccessLog, '`AccessLog(destination, *, form="combined", server=None)`'),
     ],
 )
 def test_options_are_described(function: object, title: str) -> None:
@@ -181,25 +236,25 @@ BESIDE_SOURCES = (".pxd", ".pxi", ".pyi", ".c", ".so")
 
 
 def drawn_house() -> list[str]:
-    """The files and folders of the drawing, as paths below the package."""
+    """The files and folders of the drawing, as paths below the package; two columns further in is one folder deeper."""
     drawing = re.search(r"```\nsrc/portside/\n(.*?)```", text_of("architecture.md"), re.DOTALL)
     assert drawing
-    found, folder = [], ""
+    found, folders = list[str](), list[str]()
     for line in drawing[1].splitlines():
         if match := re.match(r"( +)([\w./]+)", line):
-            folder = "" if len(match[1]) == 2 else folder
-            found.append(folder + match[2])
-            folder = match[2] if match[2].endswith("/") else folder
+            del folders[len(match[1]) // 2 - 1 :]
+            found.append("".join([*folders, match[2]]))
+            folders += [match[2]] if match[2].endswith("/") else []
     return found
 
 
 def test_drawing_of_the_house_is_the_house() -> None:
     drawn, package = drawn_house(), ROOT / "src" / "portside"
-    opened = {each.rpartition("/")[0] + "/" for each in drawn if "/" in each.rstrip("/")}
+    opened = {package / Path(each).parent for each in drawn}
     real = []
     for path in sorted(package.rglob("*")):
         name = f"{path.relative_to(package)}{'/' if path.is_dir() else ''}"
-        inside = "/" not in name.rstrip("/") or f"{path.parent.relative_to(package)}/" in opened
+        inside = path.parent in opened
         if inside and "__pycache__" not in name and not name.endswith(("/__init__.py", *BESIDE_SOURCES)):
             real.append(name)
     assert sorted(drawn) == sorted(real)

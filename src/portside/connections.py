@@ -22,6 +22,9 @@ from portside.telemetry import CloseReason, ConnectionClosed
 # tcpi_bytes_retrans (208), and the __u32 tcpi_notsent_bytes (144).
 _TCP_INFO = struct.Struct("=B51xI72xQ8xI52xQQ")  # 216 bytes: Linux 4.19 and later
 
+# Bytes of a struct timeval (sys/time.h).
+_TIMEVAL = struct.calcsize("@ll")
+
 # The states after the client's FIN, which the kernel counts as a byte received: FIN's sequence number.
 _AFTER_FIN = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING of net/tcp_states.h
 
@@ -46,6 +49,8 @@ class Connection:
     Attributes:
         client_address: as `get_request` gave it.
         reason: why it will have ended, as far as is known now.
+        idle: its handler has said that it only waits for another request; see `portside.drain`.
+        ending: a drain is under way, and its handler should begin nothing new.
         error: the exception behind the reason.
     """
 
@@ -55,7 +60,9 @@ class Connection:
         "_last",
         "_request",
         "client_address",
+        "ending",
         "error",
+        "idle",
         "opened",
         "reason",
         "woken",
@@ -69,7 +76,7 @@ class Connection:
         self.opened = time.monotonic()
         self.reason = CloseReason.DONE
         self.error: BaseException | None = None
-        self.woken = False
+        self.woken = self.idle = self.ending = False
         self._last = _UNKNOWN
 
     def blame(self, reason: CloseReason, error: BaseException | None = None) -> None:
@@ -122,12 +129,24 @@ class Connection:
 
     def has_deadline(self) -> bool:
         """True when reads and writes have a deadline: `settimeout`, a handler's `timeout`, or an event loop's."""
+        told: bool | None = getattr(self._request(), "has_deadline", None)
+        if told is not None:  # a green socket, whose descriptor never blocks, tells by itself, closed or not
+            return told
         if not self._is_open():
             return self._last[2]
-        request: Any = self._request()
-        if hasattr(request, "set_deadlines"):  # a green socket's descriptor never blocks
-            return request.gettimeout() is not None
-        return not os.get_blocking(self._descriptor)
+        return not os.get_blocking(self._descriptor) or self._kernel_waits()
+
+    def _kernel_waits(self) -> bool:
+        """True where a read has the kernel's own deadline (SO_RCVTIMEO), which is no time at all where there is none."""
+        borrowed = self._borrow()
+        if borrowed is None:
+            return False
+        try:
+            return any(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL))
+        except OSError:
+            return False
+        finally:
+            borrowed.detach()
 
     def end_input(self) -> None:
         """Let the handler read what has arrived, and then the end of the stream; it can still answer."""

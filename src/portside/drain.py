@@ -3,8 +3,8 @@
 A handler that waits for a client which has nothing to say would wait for ever; a handler that is in the middle of an
 answer must not be disturbed. So, while the handlers finish by themselves,
 
-1. a connection whose client has been quiet for QUIET reads the end of its stream: its handler returns as if the client
-   had left, and what it still has to write arrives;
+1. a connection whose handler says that it is idle, or whose client has been quiet for QUIET, reads the end of its
+   stream: its handler returns as if the client had left, and what it still has to write arrives;
 2. when INSIST of the time has passed, every connection reads the end of its stream;
 3. at the deadline what is left is cut in both directions, and handlers get GRACE to notice.
 """
@@ -87,7 +87,8 @@ class Drain:
             return False
         insisting = elapsed >= self._seconds * INSIST
         for connection in self._connections.all():
-            if not connection.woken and (insisting or connection.is_quiet(QUIET)):
+            connection.ending = True
+            if not connection.woken and (insisting or connection.idle or connection.is_quiet(QUIET)):
                 connection.end_input()
         return True
 

@@ -150,8 +150,8 @@ class BaseServer:
         handler: Any = self.RequestHandlerClass
         if self.handler_args or not is_plain_class(handler):
             return handler(request, client_address, self, **self.handler_args)
-        # What `handler(...)` does, from Python to Python: the interpreter keeps no C frame for the handler's life, which
-        # in a greenlet is memory for every idle client and time for every switch.
+        # What `handler(...)` does, without a C frame for the handler's life: in a greenlet that is memory for every idle
+        # client and time for every switch.
         made = object.__new__(handler)
         made.__init__(request, client_address, self)
         return made

@@ -1,5 +1,7 @@
 """Fixtures for tests of HTTP: a server of the test's handler, and connections to it."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +13,20 @@ from tests.http.kit import Client, serving
 
 Dial = Callable[[Any], Client]
 Serve = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A certificate for localhost and 127.0.0.1: the arguments that a server wants for it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl command; on Debian: apt install openssl")
+    folder = tmp_path_factory.mktemp("certificate")
+    names = {"certfile": folder / "certificate.pem", "keyfile": folder / "key.pem"}
+    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    also = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(names["keyfile"]), "-out", str(names["certfile"])]
+    subprocess.run([*line.split(), *also, *files], check=True, capture_output=True, timeout=60)
+    return names
 
 
 @pytest.fixture

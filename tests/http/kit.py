@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +14,9 @@ from tests.conftest import DEADLINE
 
 
 @contextlib.contextmanager
-def serving(handler: Any, server_class: type[HTTPServer] = ThreadingHTTPServer, **options: Any) -> Iterator[Any]:
-    """A server of `handler` on a free port of the loopback, in a thread."""
-    server_class = type(server_class.__name__, (server_class,), {"daemon_threads": False, "drain_timeout": DEADLINE})
-    with server_class(("127.0.0.1", 0), handler, **options) as server:
+def running(server: Any) -> Iterator[Any]:
+    """Serve in a thread; at the end of the block the handlers finish, and the server closes."""
+    with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -24,6 +24,14 @@ def serving(handler: Any, server_class: type[HTTPServer] = ThreadingHTTPServer, 
         finally:
             server.shutdown(drain=DEADLINE)
             thread.join()
+
+
+@contextlib.contextmanager
+def serving(handler: Any, server_class: type[HTTPServer] = ThreadingHTTPServer, **options: Any) -> Iterator[Any]:
+    """A server of `handler` on a free port of the loopback, in a thread."""
+    server_class = type(server_class.__name__, (server_class,), {"daemon_threads": False, "drain_timeout": DEADLINE})
+    with running(server_class(("127.0.0.1", 0), handler, **options)) as server:
+        yield server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,11 @@ class Response:
     reason: str
     headers: http.client.HTTPMessage
     body: bytes
+
+
+def trusting(certificate: dict[str, Any]) -> ssl.SSLContext:
+    """What a client of a server with this certificate checks it by."""
+    return ssl.create_default_context(cafile=str(certificate["certfile"]))
 
 
 class Client:

@@ -45,6 +45,6 @@ def test_folder_that_is_none_is_wrong_use(tmp_path: Path) -> None:
 
 
 def test_example() -> None:
-    line = [sys.executable, ROOT / "examples" / "http_hello.py"]
+    line = [sys.executable, str(ROOT / "examples" / "http_hello.py")]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True, env={**os.environ})
     assert done.stdout == "Portside says: It works\n"

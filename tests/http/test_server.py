@@ -14,9 +14,7 @@ import pytest
 
 from portside.http import server
 from tests.conftest import DEADLINE
-from tests.http.test_servers import certificate, trusting
-
-__all__ = ["certificate"]  # a fixture
+from tests.http.kit import trusting
 
 
 def test_names() -> None:

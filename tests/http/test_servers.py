@@ -1,9 +1,7 @@
 """HTTPServer and its family: names, engines, and TLS whose handshake holds nobody up."""
 
-import shutil
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,8 @@ from portside.http.server import HTTPServer, HTTPSServer, ThreadingHTTPServer, T
 from portside.telemetry import CloseReason, ConnectionClosed, HandlerFailed, subscribe
 from tests.conftest import DEADLINE, Connect, wait_until
 from tests.http.conftest import Dial, Serve
-from tests.http.kit import Client, get, post
+from tests.http.kit import Client, get, post, trusting
 from tests.http.test_handler import Hello
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A certificate for localhost: the arguments that a server wants for it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl command; on Debian: apt install openssl")
-    folder = tmp_path_factory.mktemp("certificate")
-    names = {"certfile": folder / "certificate.pem", "keyfile": folder / "key.pem"}
-    line = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    files = ["-keyout", str(names["keyfile"]), "-out", str(names["certfile"])]
-    subprocess.run([*line.split(), *files], check=True, capture_output=True, timeout=60)
-    return names
-
-
-def trusting(certificate: dict[str, Any]) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate["certfile"]))
 
 
 def shake_hands(context: ssl.SSLContext, sock: socket.socket) -> Client:
@@ -117,6 +98,14 @@ def test_client_without_a_handshake_is_no_failure(
             pass
         assert wait_until(lambda: bool(closed))
     assert (closed[0].reason, failed) == (reason, [])
+
+
+def test_client_that_only_tries_the_port_has_left(serve: Serve, connect: Connect, certificate: dict[str, Any]) -> None:
+    closed = list[ConnectionClosed]()
+    with subscribe(closed.append, ConnectionClosed):
+        connect(serve(Hello, ThreadingHTTPSServer, **certificate).server_address).close()
+        assert wait_until(lambda: bool(closed))
+    assert closed[0].reason is CloseReason.CLIENT_LEFT
 
 
 def test_wrong_certificate_is_told_before_anything_binds(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The drop-in for `wsgiref.simple_server`: its face, and programs that were written for it."""
 
 import http.client
-import threading
 import wsgiref.simple_server as theirs
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,21 +10,15 @@ import pytest
 
 from portside import wsgi as ours
 from tests.conftest import DEADLINE
+from tests.http.kit import running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 @contextmanager
 def serving(application: Any, **classes: Any) -> Iterator[Any]:
-    server = ours.make_server("127.0.0.1", 0, application, **classes)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(ours.make_server("127.0.0.1", 0, application, **classes)) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def get(server: Any, target: str = "/", **headers: str) -> tuple[int, bytes, Any]:

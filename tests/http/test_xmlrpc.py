@@ -3,7 +3,6 @@
 import gzip
 import http.client
 import inspect
-import threading
 import xmlrpc.client
 import xmlrpc.server
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from portside.engines import ThreadingMixIn
 from portside.http.handler import BaseHTTPRequestHandler
 from portside.servers import TCPServer
 from tests.conftest import DEADLINE
+from tests.http.kit import running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -39,14 +39,8 @@ def serving(server_class: type[Any] = ours.SimpleXMLRPCServer, **options: Any) -
     server = threading_class(("127.0.0.1", 0), **{"logRequests": False, **options})
     server.register_function(add)
     server.register_function(fail)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown(drain=DEADLINE)
-        thread.join()
-        server.server_close()
 
 
 def proxy(server: Any, path: str = "/RPC2", **options: Any) -> xmlrpc.client.ServerProxy:

@@ -14,8 +14,6 @@ import unittest
 from collections.abc import Iterator
 from types import ModuleType
 
-TRIES = 3  # for a test that failed: one that fails for a reason fails in all of them
-
 
 def main() -> int:
     """Replace, load and run what the command line says."""
@@ -95,25 +93,7 @@ def _run(suite: unittest.TestSuite) -> bool:
     temp_cwd = importlib.import_module("test.support.os_helper").temp_cwd
     with temp_cwd(quiet=True):
         result = unittest.TextTestRunner(verbosity=1).run(suite)
-        passed = result.wasSuccessful() or _pass_alone(result)
-    return passed and result.testsRun > len(result.skipped)
-
-
-def _pass_alone(result: unittest.TestResult) -> bool:
-    """Whether the tests that failed pass in another try, each by itself.
-
-    Some of them race on a busy machine, whichever module they test: test_threads_reaped has ten handlers begin and asks
-    whether one has ended. `python -m test --rerun` does the same for that reason.
-    """
-    failed = {getattr(test, "test_case", test) for test, _ in (*result.failures, *result.errors)}
-    if result.unexpectedSuccesses or not all(isinstance(test, unittest.TestCase) for test in failed):
-        return False  # a fixture of a class or a module, which cannot be tried by itself
-    return all(_passes(test) for test in failed)
-
-
-def _passes(test: unittest.TestCase) -> bool:
-    runner = unittest.TextTestRunner(verbosity=2)
-    return any(runner.run(unittest.TestSuite([test])).wasSuccessful() for _ in range(TRIES))
+    return result.wasSuccessful() and result.testsRun > len(result.skipped)
 
 
 def _demand_in_place(ours: dict[str, ModuleType]) -> None:

@@ -89,7 +89,7 @@ def run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
 
 
 def _dump_on_request() -> None:
-    """SIGUSR1, which would else end the process, prints where every task stands; a module may have other uses for it."""
+    """SIGUSR1, which would else end the process, prints where every task stands, unless the module has a use for it."""
     from portside.core import dump_on_signal
 
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:

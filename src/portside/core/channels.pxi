@@ -152,20 +152,20 @@ cdef class Channel(Deadline):
         """Outside the hub's tasks a green descriptor behaves like a blocking one."""
         cdef pollfd one
         cdef int found, timeout
-        cdef double left
+        cdef double left = 1
         one.fd = self.fd
         one.events = POLLOUT if write else POLLIN
         while True:
             timeout = -1
             if by != INFINITY:
                 left = by - monotonic()
-                if left <= 0:
-                    return 0
-                timeout = <int>min(left * 1000 + 1, 1 << 30)
+                timeout = <int>min(left * 1000 + 1, 1 << 30) if left > 0 else 0
             with nogil:
                 found = poll(&one, 1, timeout)
             if found > 0:
                 return 1
+            if found == 0 and left <= 0:
+                return 0
             if found < 0:
                 if errno != EINTR:
                     raise OSError(errno, os.strerror(errno))

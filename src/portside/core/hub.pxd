@@ -86,7 +86,7 @@ cdef class Hub:
     cdef readonly unsigned long thread
     cdef object root  # the greenlet that runs the loop
     cdef Task root_task
-    cdef Task current
+    cdef readonly Task current
     cdef Task head  # the queue
     cdef Task tail
     cdef Py_ssize_t length
@@ -130,6 +130,7 @@ cdef class Hub:
     cdef void push(self, Task task)
     cdef Task pop(self)
     cdef int ask(self, bint block) except -1
+    cdef int _awake(self) except -1
     cdef int _deliver(self, uint64_t key, uint32_t events) except -1
     cdef int _patience(self) noexcept
     cdef void _push_first(self, Task task)

@@ -107,9 +107,9 @@ cdef uint64_t CLOCK = 0xFFFFFFFFFFFFFFFE
 # Greenlets that are kept for the next task: a burst of short connections starts none. Each keeps about 6 KiB.
 cdef int IDLE_WORKERS = 64
 
-# Bytes that a task may move without waiting before the others get a turn: 64 KiB of short lines take a handler about
-# a fifth of a millisecond.
-cdef Py_ssize_t CREDIT = 65536
+# Bytes that a task may move without waiting before the others get a turn: 16 KiB of short lines take a handler about
+# a tenth of a millisecond, so that a client among fifty that send without pause waits for some five.
+cdef Py_ssize_t CREDIT = 16384
 
 _hubs = threading.local()
 _every_hub = weakref.WeakSet()
@@ -143,8 +143,10 @@ cdef class Hub:
         driven: True while another event loop calls `turn()`.
         living: tasks that have not ended.
         credit: bytes that the running task may still move before the others get a turn.
-        turns: counts switches; a hub whose count stands still while it is not idle is blocked.
-        idle: True while the hub sleeps.
+        turns: counts how often somebody gave way; a hub whose count stands still while it is not idle is blocked.
+        idle: True while the hub sleeps, and while nobody runs it.
+        thread: its thread, as `threading.get_ident()` calls it.
+        current: the task that runs, or on whose stack the hub sleeps; in the root a task of the hub's own.
         sentinel: called with the hub, once, when it stops being idle.
     """
 
@@ -158,6 +160,7 @@ cdef class Hub:
         self.deadlines = Timetable()
         self.work = self._work
         self.credit = CREDIT
+        self.idle = True
         self._open()
         _every_hub.add(self)
 
@@ -371,6 +374,7 @@ cdef class Hub:
 
     cdef PyObject *next(self) except? NULL:
         """Let the next task be the current one; returns it, borrowed. NULL when the root must run."""
+        self.turns += 1
         while True:
             if self.chores or self.driven and (self.quota <= 0 or self.head is None):
                 self.current = self.root_task
@@ -386,7 +390,6 @@ cdef class Hub:
 
     cdef int go(self) except -1:
         """Switch to the current task; it is borrowed from here on, since who waits must not keep it alive."""
-        self.turns += 1
         if self.current.greenlet is not None:
             return switch(<PyObject *>self.current.greenlet)
         if self.workers:
@@ -411,10 +414,7 @@ cdef class Hub:
             with nogil:
                 count = epoll_wait(self.epoll, self.events, 512, timeout)
             error = errno
-            self.idle = False
-            if self.sentinel is not None:
-                sentinel, self.sentinel = self.sentinel, None
-                sentinel(self)
+            self._awake()
         else:
             count = epoll_wait(self.epoll, self.events, 512, 0)
             error = errno
@@ -426,6 +426,14 @@ cdef class Hub:
             self._deliver(self.events[place].data.u64, self.events[place].events)
         if self.deadlines.length:
             self.deadlines.expire()
+        return 0
+
+    cdef int _awake(self) except -1:
+        """The hub is idle no more; tell the watchdog, if it has asked to be told."""
+        self.idle = False
+        if self.sentinel is not None:
+            sentinel, self.sentinel = self.sentinel, None
+            sentinel(self)
         return 0
 
     cdef int _deliver(self, uint64_t key, uint32_t events) except -1:
@@ -582,8 +590,10 @@ cdef class Hub:
         self.root_task.state = RUNNING
         self.current = self.root_task
         self.chores = 0
+        self._awake()
 
     def _leave_root(self):
+        self.idle = True
         self.root = None
         self.root_task = None
         self.current = None

@@ -133,25 +133,31 @@ class WorkerPool:
         with self._lock:
             if self._idle:
                 self._idle.pop().hand(task)
-            elif len(self._workers) >= self._limit:
+                return
+            if len(self._workers) >= self._limit:
                 self._waiting.append(task)
-            else:
-                self._start(task, daemon)
+                return
+            worker = _Worker(self, task, self._name)
+            self._workers.add(worker)  # before it starts: an interrupt (Ctrl-C) may come in between
+        self._start(worker, task, daemon)
 
     def _roomy(self) -> bool:
         return bool(self._idle) or (len(self._workers) < self._limit and not self._waiting)
 
-    def _start(self, task: Task, daemon: bool) -> None:
-        worker = _Worker(self, task, self._name)
-        self._workers.add(worker)  # before it starts: an interrupt (Ctrl-C) may come in between
+    def _start(self, worker: _Worker, task: Task, daemon: bool) -> None:
+        # Without the lock, which a short task needs at its end: or nobody would be idle when the next one comes.
         try:
             worker.start(daemon=daemon)
         except BaseException as error:
-            if worker.thread.ident is None:
-                self._workers.discard(worker)
-            if not isinstance(error, RuntimeError) or not self._workers:
-                raise
-            self._waiting.append(task)  # the system has no more threads for us
+            with self._lock:
+                if worker.thread.ident is None:
+                    self._workers.discard(worker)
+                if not isinstance(error, RuntimeError) or not self._workers:
+                    raise
+                if self._idle:
+                    self._idle.pop().hand(task)
+                else:
+                    self._waiting.append(task)  # the system has no more threads for us
 
     def rest(self, worker: _Worker) -> None:
         """For a worker whose task is done: returns with its next task, or with None when it should leave."""

@@ -173,6 +173,12 @@ class GreenSocket(socket.socket):
         cdef char one
         return c_recv((<Channel>self._channel).fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0
 
+    @property
+    def has_deadline(self):
+        """True when some operation may time out."""
+        cdef Channel channel = self._channel
+        return channel.patience >= 0 or channel.idle >= 0 or channel.limit != INFINITY
+
     # -- connections --
 
     def accept(self):

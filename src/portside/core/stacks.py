@@ -68,7 +68,7 @@ def _state(hub: "Hub", task: "Task") -> str:
 
 
 def _frame(hub: "Hub", task: "Task") -> FrameType | None:
-    """The innermost frame. The last task that began to wait has stayed on its thread's stack, as the running one has."""
+    """The innermost frame. The last task that began to wait is still on its thread's stack, as a running one is."""
     return task.frame or (sys._current_frames().get(hub.thread) if task is hub.current else None)
 
 

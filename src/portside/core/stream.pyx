@@ -52,6 +52,7 @@ cdef extern from "Python.h":
 # What one receive takes at most.
 cdef enum:
     SCRATCH = 65536
+    PIECE = 16384  # ... of short lines, which take a handler far longer than the copy
 
 # A stream whose last line was longer receives straight into the bytes that the next one will be.
 cdef Py_ssize_t DIRECT = 8192
@@ -181,7 +182,7 @@ cdef class Stream(Channel):
         """Receive more input behind what is unread; 0 at the end of the stream."""
         cdef Py_ssize_t count
         if self.start == self.end and self.expected < DIRECT:
-            count = self.receive(scratch, SCRATCH, 0)
+            count = self.receive(scratch, PIECE, 0)
             if count:
                 self.keep(scratch, count)
             return count
@@ -259,7 +260,7 @@ cdef class Stream(Channel):
         cdef const char *newline
         cdef bytes line
         if self.start == self.end and self.expected < DIRECT and limit != 0:
-            count = self.receive(scratch, SCRATCH, 0)
+            count = self.receive(scratch, PIECE, 0)
             if count == 0:
                 return b""
             newline = <const char *>memchr(scratch, 10, count)

@@ -21,7 +21,7 @@ def core() -> Any:
 
     try:
         package: ModuleType = importlib.import_module("portside.core")
-        for name in ("hub", "sockets", "network", "watchdog"):
+        for name in ("hub", "sockets", "heads", "network", "watchdog"):
             importlib.import_module(f"portside.core.{name}")
     except ImportError as error:
         raise RuntimeError(MISSING) from error

@@ -32,15 +32,15 @@ class GreenEngine(Engine):
 
     def start(self, request: Any, client_address: Any) -> None:
         """Handle a request in a task of the running hub, or without one to its end in a hub of its own."""
-        if core().hub.running_hub() is None:
-            core().hub.run(self.server.process_request_task, request, client_address)
-        else:
-            self.spawn(self.server.process_request_task, request, client_address)
-
-    def spawn(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Run `work(*arguments)` in a task that counts as a handler."""
         hub = core().hub.running_hub()
-        self._tasks.add(hub.spawn(GreenEngine._do, self, work, *arguments))  # a plain function takes less of the stack
+        if hub is None:
+            core().hub.run(self.server.process_request_task, request, client_address)
+        else:  # a plain function, called with positions only, takes the least of the stack
+            self._tasks.add(hub.spawn(GreenEngine._handle, self, request, client_address))
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run `work()` in a task that counts as a handler."""
+        self._tasks.add(core().hub.running_hub().spawn(GreenEngine._do, self, work))
 
     def prepare(self) -> None:
         """Before a loop: a listener that a program has put in the place of ours must not block the hub either."""
@@ -68,9 +68,15 @@ class GreenEngine(Engine):
         """True in a task of this server's."""
         return core().hub.current_task() in self._tasks
 
-    def _do(self, work: Callable[..., None], *arguments: Any) -> None:
+    def _handle(self, request: Any, client_address: Any) -> None:
         try:
-            work(*arguments)
+            self.server.process_request_task(request, client_address)
+        finally:
+            self._finished()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
         finally:
             self._finished()
 

@@ -25,10 +25,10 @@ from portside.http.bodies import NO_BODY
 from portside.http.closing import linger
 from portside.http.errors import HTTPError
 from portside.http.head import parse_request_line
-from portside.http.reader import ConnectionReader
+from portside.http.reader import GreenHeads, HeadSource, SocketHeads
 from portside.http.requests import Requests
 from portside.http.waits import bound_sending
-from portside.http.writer import ResponseWriter, SocketSink
+from portside.http.writer import GreenSink, ResponseWriter, SocketSink
 from portside.telemetry import RequestServed, emit
 
 # Bytes of a first line that is read from a file of the program's own, which may have more than `http_limits` allows.
@@ -59,6 +59,8 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
 
     _socket: Any = None
     _began = 0.0  # when the request did, where somebody wants to know
+    _takes_heads = False  # whether a head is taken whole; else its fields are left to be read
+    _serves = False  # whether a request has come
 
     @property
     def connection(self) -> Any:
@@ -80,16 +82,37 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
         if isinstance(self._socket, socket.socket):
             self._take_over(self._socket)
         self.wfile = self._writer = ResponseWriter(self.wfile)
+        self._look_for_overrides()
 
     def _take_over(self, sock: socket.socket) -> None:
         """Read and write with deadlines, unless the program chose a buffering of its own."""
         limits, waits = self.http_limits, self.timeout
+        green = _is_green_stream(sock)
         if self.rbufsize:
-            self.rfile.close()
-            self._reader = ConnectionReader(sock, limits, limits.header_seconds if waits is None else waits)
-            self.rfile = self._reader
+            self._reader = self._new_reader(sock, limits.header_seconds if waits is None else waits, green=green)
+            self.rfile = self._reader.file
+            self._reader.waiter = self._record = self._connection_record()
         if not self.wbufsize:
-            self.wfile = SocketSink(sock, limits.send_seconds if waits is None else waits)
+            sends = limits.send_seconds if waits is None else waits
+            self.wfile = GreenSink(sock, self.wfile, sends) if green else SocketSink(sock, sends)
+
+    def _new_reader(self, sock: socket.socket, waits: float, *, green: bool) -> HeadSource:
+        if green:
+            return GreenHeads(sock, self.rfile, self.http_limits, waits)
+        self.rfile.close()
+        return SocketHeads(sock, self.http_limits, waits)
+
+    def _connection_record(self) -> Any:
+        """The server's record of the connection; it says when a drain is under way."""
+        machine = getattr(self.server, "_portside", None)
+        record = None if machine is None else machine.connections.get(self._socket)
+        return self._record if record is None else record
+
+    def _look_for_overrides(self) -> None:
+        """Where a program has not put methods of its own on the usual way, that may be shorter."""
+        super()._look_for_overrides()
+        ours = type(self).parse_request is Requests.parse_request and "parse_request" not in vars(self)
+        self._takes_heads = ours and self._reader is not None
 
     def handle(self) -> None:
         """Handle the connection's requests, one after the other. May be overridden."""
@@ -103,8 +126,12 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
     def handle_one_request(self) -> None:
         """Handle a single request. May be overridden, though `do_...` methods are the usual way."""
         try:
-            if not self._receive() or not self.parse_request():
+            if not self._receive():
                 return
+            if not self._repeats:
+                if not self.parse_request():
+                    return
+                self._remember()
             method = getattr(self, f"do_{self.command}", None)
             if method is None:
                 self.send_error(HTTPStatus.NOT_IMPLEMENTED, f"Unsupported method ({self.command!r})")
@@ -125,22 +152,40 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
     def _receive(self) -> bool:
         """Wait for the next request's first line; False when none comes."""
         reader = self._reader
-        if reader is None or self.rfile is not reader:
-            self.raw_requestline = self.rfile.readline(_LONGEST_LINE)
+        self._repeats = False
+        if reader is None or self.rfile is not reader.file:
+            head = self.raw_requestline = self.rfile.readline(_LONGEST_LINE)
         else:
-            self.raw_requestline = self._first_line(reader)
-        if not self.raw_requestline:
+            head = self._head_of(reader)
+        if not head:
             self.close_connection = True
             return False
         self._begin_request()
-        if len(self.raw_requestline) >= _LONGEST_LINE:
+        if reader is not None and self._takes_heads:
+            self._look_at_head(head)
+        elif len(head) >= _LONGEST_LINE:
             raise HTTPError(HTTPStatus.REQUEST_URI_TOO_LONG)
+        else:
+            self.raw_requestline = head
         return True
 
-    def _first_line(self, reader: ConnectionReader) -> bytes:
-        """Wait for a whole head, and take its first line."""
+    def _look_at_head(self, head: bytes) -> None:
+        """Divide it, unless it is the one before: clients repeat themselves."""
+        if head == self._head and self._known is not None:
+            self._repeats = True
+            self._recall(self._known)
+        else:
+            end = head.find(b"\n") + 1
+            self._head, self._known = head, None
+            self.raw_requestline, self._ahead = head[:end], head[end:]
+
+    def _head_of(self, reader: HeadSource) -> bytes:
+        """Wait for a whole head, and take it, or its first line where a program reads the rest."""
+        record = self._record
+        record.idle = self._serves
+        self._serves = True
         try:
-            return reader.request_line()
+            return reader.head() if self._takes_heads else reader.request_line()
         except HTTPError:
             self._begin_request()
             self._look_at_line(reader.first_line())
@@ -149,6 +194,8 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
             if self.timeout is not None:
                 raise
             return b""  # a connection that nobody uses is no error
+        finally:
+            record.idle = False
 
     def _begin_request(self) -> None:
         self._under_way = True
@@ -253,3 +300,8 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
                 writer.close()  # where the program has put another file in its place
         if self._lingers:
             linger(self._socket, self.http_limits.linger_seconds)
+
+
+def _is_green_stream(sock: Any) -> bool:
+    """Whether a socket's own compiled files read and write its bytes as they are: not TLS."""
+    return hasattr(sock, "set_deadlines") and not hasattr(sock, "cipher")

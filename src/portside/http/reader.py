@@ -1,10 +1,13 @@
 """The reading side of a connection: whole request heads under a deadline, and whatever bytes follow them."""
 
+import contextlib
 import io
 import socket
 import time
+from collections.abc import Iterator
+from typing import Any
 
-from portside.frames import READ_SIZE
+from portside.engines.compiled import core
 from portside.http.errors import HTTPError, IncompleteRequest, RequestTimeout
 from portside.http.head import check_fields, check_sizes
 from portside.http.limits import HTTPLimits
@@ -17,7 +20,146 @@ _CR = 13
 _ANY_END = (b"\n\n", b"\n\r\n")
 
 
-class ConnectionReader(PatientReader):
+class HeadSource:
+    """Reads whole heads of requests; where the bytes come from is a subclass's to say.
+
+    Args:
+        limits: of the heads.
+
+    Attributes:
+        file: what else reads the same bytes: bodies, and programs that read for themselves.
+        waiter: its `idle` is true while nothing of another request has come; see `portside.connections.Connection`.
+    """
+
+    file: Any
+
+    def __init__(self, limits: HTTPLimits) -> None:
+        self.waiter: Any = Waiter()
+        self._limits = limits
+        self._fields = (0, 0)  # bytes of header fields that are known to be unread, and how much was unread then
+        self._small = min(limits.request_line, limits.header_line, limits.header_bytes)
+
+    # -- what a subclass brings --
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Let every read last so many seconds from now on; None is for ever."""
+        raise NotImplementedError
+
+    def give_back(self, data: bytes) -> None:
+        """Put bytes in front of what is unread: they were read beyond the end of a body."""
+        raise NotImplementedError
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that can be read without waiting."""
+        raise NotImplementedError
+
+    def _unread(self) -> bytes | bytearray:
+        """What has come and was not read."""
+        raise NotImplementedError
+
+    def _more(self) -> bool:
+        """Receive more of it; False at the end of the stream."""
+        raise NotImplementedError
+
+    def _take(self, size: int) -> bytes:
+        """Read so many bytes, which are there."""
+        raise NotImplementedError
+
+    def _kept_wait(self) -> contextlib.AbstractContextManager[None]:
+        """At the end of the block reads last as long again as before it."""
+        raise NotImplementedError
+
+    # -- heads --
+
+    def head(self) -> bytes:
+        """Wait for the whole head of the next request, and take it; b"" when the client has ended.
+
+        Raises:
+            TimeoutError: no byte of it came.
+            RequestTimeout: it began, and its end did not come in time.
+            HTTPError: what came is longer than the limits allow.
+            IncompleteRequest: the client ended inside it.
+            OSError: the connection broke.
+        """
+        end = self._wait_for_head()
+        return self._take(end) if end else b""
+
+    def request_line(self) -> bytes:
+        """The same, taking its first line only; the rest is there to be read."""
+        end = self._wait_for_head()
+        if not end:
+            return b""
+        line = self._take(self._unread().find(b"\n") + 1)
+        self._fields = end - len(line), self.buffered
+        return line
+
+    def first_line(self) -> bytes:
+        """What has come of a head's first line; for a head that is refused."""
+        unread = self._unread()
+        return bytes(unread[: unread.find(b"\n") + 1])
+
+    def take_fields(self) -> bytes:
+        """The header fields that come next, with the CRLF that ends them; raises as `head`."""
+        size, unread = self._fields
+        return self._take(size if size and unread == self.buffered else self._end_of_fields())
+
+    def _wait_for_head(self) -> int:
+        """Bytes of the next head, all of which are there; 0 when the client has ended."""
+        if not self.buffered and not self._more():
+            return 0
+        unread = self._unread()
+        end = unread.find(_END) + 4
+        return self._end_of_head() if end < 4 or end > self._small or unread[0] == _CR else end
+
+    def _end_of_head(self) -> int:
+        """Where a head ends that is long, or has not arrived whole, or has an empty line before it.
+
+        That line is ignored (RFC 9112, 2.2).
+        """
+        self.waiter.idle = False
+        deadline = time.monotonic() + self._limits.header_seconds
+        with self._kept_wait():
+            while self.buffered < 2:
+                self._fill_before(deadline)
+            if self._unread().startswith(b"\r\n"):
+                self._take(2)
+            while not (end := _first_end(self._unread())):
+                check_sizes(self._unread(), self._limits)
+                self._fill_before(deadline)
+        check_sizes(self._unread()[:end], self._limits)
+        return end
+
+    def _end_of_fields(self) -> int:
+        """Where the fields end, for a program that has read a request line by itself."""
+        deadline = time.monotonic() + self._limits.header_seconds
+        with self._kept_wait():
+            while self.buffered < 2:
+                self._fill_before(deadline)
+            while not (end := 2 if self._unread().startswith(b"\r\n") else _first_end(self._unread())):
+                check_fields(self._unread(), self._limits)
+                self._fill_before(deadline)
+        return end
+
+    def _fill_before(self, deadline: float) -> None:
+        remaining = deadline - time.monotonic()
+        try:
+            if remaining <= 0:
+                raise TimeoutError
+            self.wait_at_most(remaining)
+            if not self._more():
+                raise IncompleteRequest("the request ended inside its head")
+        except TimeoutError as error:
+            raise RequestTimeout(f"the head did not come within {self._limits.header_seconds:g} s") from error
+
+
+class Waiter:
+    """Who waits for a request, where nobody else wants to know."""
+
+    idle = ending = False
+
+
+class SocketHeads(HeadSource, PatientReader):
     """Reads requests from a socket; it stays the caller's.
 
     Args:
@@ -30,54 +172,16 @@ class ConnectionReader(PatientReader):
     """
 
     def __init__(self, sock: socket.socket, limits: HTTPLimits, idle: float | None) -> None:
-        super().__init__(sock.recv)
-        self._limits = limits
+        HeadSource.__init__(self, limits)
+        PatientReader.__init__(self, sock.recv)
         self._waits = Waits(sock)
         self._waits.set(idle)
-        self._fields_size = 0  # of header fields that are known to be in the buffer
-        self._small = min(limits.request_line, limits.header_line, limits.header_bytes)
         self.wait_at_most = self._waits.set
 
-    def _fill(self) -> bool:
-        try:
-            data = self._receive(READ_SIZE)
-        except BlockingIOError as error:
-            raise TimeoutError("the client sent nothing in time") from error
-        self._buffer += data
-        return bool(data)
-
-    def _take(self, size: int) -> bytes:
-        self._fields_size = 0
-        return super()._take(size)
-
-    def request_line(self) -> bytes:
-        """Wait for the whole head of the next request, and take its first line; b"" when the client has ended.
-
-        Raises:
-            TimeoutError: no byte of it came.
-            RequestTimeout: it began, and its end did not come in time.
-            HTTPError: what came is longer than the limits allow.
-            IncompleteRequest: the client ended inside it.
-            OSError: the connection broke.
-        """
-        buffer = self._buffer
-        if not buffer and not self._fill():
-            return b""
-        if (end := buffer.find(_END) + 4) < 4 or end > self._small or buffer[0] == _CR:
-            end = self._end_of_head()
-        size = buffer.find(b"\n") + 1
-        line = bytes(buffer[:size])
-        del buffer[:size]
-        self._fields_size = end - size
-        return line
-
-    def first_line(self) -> bytes:
-        """What has come of a head's first line; for a head that is refused."""
-        return bytes(self._buffer[: self._buffer.find(b"\n") + 1])
-
-    def take_fields(self) -> bytes:
-        """The header fields that come next, with the CRLF that ends them; raises as `request_line`."""
-        return self._take(self._fields_size or self._end_of_fields())
+    @property
+    def file(self) -> Any:
+        """This object."""
+        return self
 
     @property
     def buffered(self) -> int:
@@ -85,50 +189,79 @@ class ConnectionReader(PatientReader):
         return len(self._buffer)
 
     def give_back(self, data: bytes) -> None:
-        """Put bytes in front of the buffer: they were read beyond the end of a body."""
+        """Put bytes in front of what is unread."""
         self._buffer[:0] = data
 
-    def _end_of_head(self) -> int:
-        """Where a head ends that is long, or has not arrived whole, or has an empty line before it.
+    def _unread(self) -> bytearray:
+        return self._buffer
 
-        That line is ignored (RFC 9112, 2.2).
-        """
-        deadline = time.monotonic() + self._limits.header_seconds
-        with self._waits.kept():
-            while len(self._buffer) < 2:
-                self._fill_before(deadline)
-            if self._buffer.startswith(b"\r\n"):
-                del self._buffer[:2]
-            while not (end := _first_end(self._buffer)):
-                check_sizes(self._buffer, self._limits)
-                self._fill_before(deadline)
-        check_sizes(self._buffer[:end], self._limits)
-        return end
+    def _kept_wait(self) -> contextlib.AbstractContextManager[None]:
+        return self._waits.kept()
 
-    def _end_of_fields(self) -> int:
-        """Where the fields end, for a program that has read a request line by itself."""
-        deadline = time.monotonic() + self._limits.header_seconds
-        with self._waits.kept():
-            while len(self._buffer) < 2:
-                self._fill_before(deadline)
-            while not (end := 2 if self._buffer.startswith(b"\r\n") else _first_end(self._buffer)):
-                check_fields(self._buffer, self._limits)
-                self._fill_before(deadline)
-        return end
+    def _take(self, size: int) -> bytes:
+        return PatientReader._take(self, size)
 
-    def _fill_before(self, deadline: float) -> None:
-        remaining = deadline - time.monotonic()
+    def _more(self) -> bool:
+        return self._fill()
+
+    def _fill(self) -> bool:
         try:
-            if remaining <= 0:
-                raise TimeoutError
-            self._waits.set(remaining)
-            if not self._fill():
-                raise IncompleteRequest("the request ended inside its head")
-        except TimeoutError as error:
-            raise RequestTimeout(f"the head did not come within {self._limits.header_seconds:g} s") from error
+            return super()._fill()
+        except BlockingIOError as error:
+            raise TimeoutError("the client sent nothing in time") from error
 
 
-def _first_end(head: bytearray) -> int:
+class GreenHeads(HeadSource):
+    """The same from a green socket, whose own compiled file keeps what is unread.
+
+    Args:
+        sock: the socket.
+        file: its file for reading.
+        limits, idle: as for `SocketHeads`.
+    """
+
+    def __init__(self, sock: Any, file: Any, limits: HTTPLimits, idle: float | None) -> None:
+        super().__init__(limits)
+        heads = core().heads.HeadReader(sock)
+        self.file = file
+        self._heads = heads
+        self._idle = idle
+        heads.wait_at_most(idle)
+        self._take_head = heads.take
+        self._more = heads.more
+        self._take = file.read
+        self.give_back = heads.give_back
+
+    def head(self) -> bytes:
+        """See `HeadSource.head`; one call where the head has come whole, and is the one before where they are equal."""
+        taken: bytes | None = self._take_head(self._small)
+        return super().head() if taken is None else taken
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that can be read without waiting."""
+        return int(self._heads.buffered)
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Let every read last so many seconds from now on; None is for ever."""
+        if seconds != self._idle:
+            self._idle = seconds
+            self._heads.wait_at_most(seconds)
+
+    def _unread(self) -> bytes:
+        found: bytes = self.file.peek() if self.buffered else b""
+        return found
+
+    @contextlib.contextmanager
+    def _kept_wait(self) -> Iterator[None]:
+        seconds = self._idle
+        try:
+            yield
+        finally:
+            self.wait_at_most(seconds)
+
+
+def _first_end(head: bytes | bytearray) -> int:
     return min((at + len(end) for end in _ANY_END if (at := head.find(end)) >= 0), default=0)
 
 
@@ -142,14 +275,14 @@ class PacedSource:
         HTTPError: 413, the body is longer than `body_bytes`.
     """
 
-    def __init__(self, reader: ConnectionReader, limits: HTTPLimits) -> None:
+    def __init__(self, reader: HeadSource, limits: HTTPLimits) -> None:
         self._reader = reader
         self._limits = limits
         self._received = 0
         self._waited = 0.0
 
     def __call__(self, size: int) -> bytes:
-        data = self._reader.read1(size) if self._reader.buffered else self._receive(size)
+        data: bytes = self._reader.file.read1(size) if self._reader.buffered else self._receive(size)
         self._received += len(data)
         if self._limits.body_bytes is not None and self._received > self._limits.body_bytes:
             raise HTTPError(413)
@@ -163,7 +296,8 @@ class PacedSource:
             if allowed <= 0:
                 raise TimeoutError
             self._reader.wait_at_most(allowed)
-            return self._reader.read1(size)
+            data: bytes = self._reader.file.read1(size)
+            return data
         except TimeoutError as error:
             raise RequestTimeout(f"the body came slower than {limits.body_rate:g} bytes a second") from error
         finally:

@@ -114,6 +114,7 @@ class Replies(RequestLog):
     _length: int | None = None  # its Content-Length
     _coded = False  # whether it has a Transfer-Encoding
     _told = False  # whether it has a Connection
+    _is_usual = False  # whether what `send_response` calls is ours
 
     def send_response(self, code: int, message: str | None = None) -> None:
         """Begin a response: the status line, Server and Date; also logs the request.
@@ -126,18 +127,46 @@ class Replies(RequestLog):
             ValueError: the phrase holds CR, LF or NUL.
         """
         self.log_request(code)
+        if self._is_usual:
+            self._status, self._length, self._coded, self._told = code, None, False, False
+            self._buffer(self._opening(code, message))
+            return
         self.send_response_only(code, message)
         self.send_header("Server", self.version_string())
         self.send_header("Date", self.date_time_string())
 
+    def _opening(self, code: int, message: str | None) -> bytes:
+        """The status line, Server and Date, which are the same for a second."""
+        key = self.protocol_version, code, message, self.server_version, self.sys_version
+        second = int(time.time())
+        found = _OPENINGS.get(key)
+        if found is None or found[0] != second:
+            if message is None:
+                message = self.responses[code][0] if code in self.responses else ""
+            head = _status_line(self.protocol_version, code, message)
+            if found is None and len(_OPENINGS) >= _MANY:
+                _OPENINGS.clear()
+            server, date = _encoded(f"Server: {self.version_string()}"), _encoded(f"Date: {self.date_time_string()}")
+            found = _OPENINGS[key] = second, head + server + date
+        return found[1]
+
+    def _look_for_overrides(self) -> None:
+        """See whether what `send_response` calls is ours: then it need not be called."""
+        cls, own = type(self), vars(self)
+        self._is_usual = all(getattr(cls, name) is ours and name not in own for name, ours in _USUAL.items())
+
     def send_response_only(self, code: int, message: str | None = None) -> None:
         """Begin a response with the status line alone; raises as `send_response`."""
         self._status, self._length, self._coded, self._told = code, None, False, False
-        if self.request_version == "HTTP/0.9":
-            return
         if message is None:
             message = self.responses[code][0] if code in self.responses else ""
         self._buffer(_status_line(self.protocol_version, code, message))
+
+    def _buffer(self, line: bytes) -> None:
+        try:
+            self._headers_buffer.append(line)
+        except AttributeError:  # the standard library's name, and its way: it is there when it is needed
+            self._headers_buffer = [line]
 
     def send_header(self, keyword: str, value: Any) -> None:
         """Add a header.
@@ -149,8 +178,12 @@ class Replies(RequestLog):
         line = _KNOWN_LINES.get((keyword, value)) if type(value) is str else None
         if line is None:
             line = self._new_line(keyword, value)
-        if self.request_version != "HTTP/0.9":
-            self._buffer(line)
+        elif type(line) is tuple:
+            line, self._length = line
+        try:
+            self._headers_buffer.append(line)
+        except AttributeError:  # the standard library's name, and its way: it is there when it is needed
+            self._headers_buffer = [line]
 
     def _new_line(self, keyword: str, value: Any) -> bytes:
         lowered, text = keyword.lower(), str(value)
@@ -159,10 +192,10 @@ class Replies(RequestLog):
         line = _encoded(f"{keyword}: {text}")
         if lowered in _UNDERSTOOD:
             self._understand(lowered, text.strip().lower())
+            if lowered == "content-length":
+                _keep_line(keyword, value, (line, self._length))
         elif type(value) is str and len(value) <= _SHORT and lowered != "set-cookie":  # that one is nobody else's
-            if len(_KNOWN_LINES) >= _MANY:
-                _KNOWN_LINES.clear()
-            _KNOWN_LINES[keyword, value] = line
+            _keep_line(keyword, value, line)
         return line
 
     def _understand(self, name: str, value: str) -> None:
@@ -177,24 +210,19 @@ class Replies(RequestLog):
             if value in _KEPT:
                 self.close_connection = not _KEPT[value]
 
-    def _buffer(self, line: bytes) -> None:
-        try:
-            self._headers_buffer.append(line)
-        except AttributeError:  # the standard library's name, and its way: it is there when it is needed
-            self._headers_buffer = [line]
-
     def end_headers(self) -> None:
         """End the head. It leaves with the first byte of the body, at the latest when the request ends."""
-        if self.request_version != "HTTP/0.9":
-            self._buffer(b"\r\n")
-            self.flush_headers()
+        self._buffer(b"\r\n")
+        self.flush_headers()
 
     def flush_headers(self) -> None:
-        """Hand the buffered headers to `wfile`."""
+        """Hand the buffered headers to `wfile`; to a client of HTTP/0.9, which knows of none, nothing."""
         buffered = getattr(self, "_headers_buffer", None)
         if not buffered:
             return
         self._headers_buffer = []
+        if self.request_version == "HTTP/0.9":
+            return
         writer = self._writer
         if writer is None or self.wfile is not writer:  # the program has put a file of its own there
             self.wfile.write(b"".join(buffered))
@@ -207,23 +235,18 @@ class Replies(RequestLog):
         """Decide how the body ends and what becomes of the connection, and give the writer the head."""
         status, self._status = self._status, 0
         modern = self.protocol_version >= "HTTP/1.1"
-        kind = framing(
-            self.command,
-            status,
-            self._length,
-            coded=self._coded,
-            chunks_understood=modern and self.request_version >= "HTTP/1.1",
-        )
+        kind = framing(self.command, status, self._length, self._coded, modern and self.request_version >= "HTTP/1.1")
         lines.pop()  # the empty line: the writer may have a header to add
-        if status >= 200 and kind is not Framing.OTHER:
+        if status >= 200 and kind is not _OTHER:
             self._answered = status
-            self.close_connection = self.close_connection or kind is Framing.CLOSE or not self._can_go_on()
+            if kind is _CLOSE or not self._can_go_on():
+                self.close_connection = True
             if modern and not self._told:
-                lines.append(_CONNECTION.get((self.request_version, self.close_connection), b""))
+                lines.append(_CONNECTION[self.close_connection].get(self.request_version, b""))
         writer.head(b"".join(lines), kind, self._length)
-        if status < 200 or kind is Framing.OTHER:
+        if status < 200 or kind is _OTHER:
             writer.flush()
-        if kind is Framing.OTHER:
+        if kind is _OTHER:
             self._switch_protocol()
 
     def _switch_protocol(self) -> None:
@@ -287,17 +310,36 @@ def _status_line(version: str, code: int, message: str) -> bytes:
 
 
 # Header lines as they are sent, by name and value: programs repeat themselves. Bounded in length and number; what has
-# a meaning for us is not kept, since it is to be looked at each time.
-_KNOWN_LINES: dict[tuple[str, Any], bytes] = {}
+# a meaning for us is not kept, since it is to be looked at each time; but a Content-Length is, together with its number.
+_KNOWN_LINES: dict[tuple[str, Any], Any] = {}
 _SHORT = 64  # characters
 _MANY = 1024
 
-# What a response says of its connection where the handler has not, by the request's version and whether it closes:
+
+def _keep_line(keyword: str, value: Any, line: Any) -> None:
+    if type(value) is str:
+        if len(_KNOWN_LINES) >= _MANY:
+            _KNOWN_LINES.clear()
+        _KNOWN_LINES[keyword, value] = line
+
+
+# How responses begin, by all that they begin with, each with the second that it says.
+_OPENINGS: dict[tuple[Any, ...], tuple[int, bytes]] = {}
+
+# The methods that `send_response` calls, and who wants to be asked for them; `log_request` it calls in any case.
+_USUAL = {
+    name: getattr(Replies, name)
+    for name in ("send_response_only", "send_header", "version_string", "date_time_string", "__getattribute__")
+}
+
+# What a response says of its connection where the handler has not, by whether it closes and the request's version:
 # only what the client would not know by itself (RFC 9112, 9.3).
 _CONNECTION = {
-    ("HTTP/1.1", True): b"Connection: close\r\n",
-    ("HTTP/1.0", False): b"Connection: keep-alive\r\n",
+    True: {"HTTP/1.1": b"Connection: close\r\n"},
+    False: {"HTTP/1.0": b"Connection: keep-alive\r\n"},
 }
+
+_OTHER, _CLOSE = Framing.OTHER, Framing.CLOSE  # names that need one look-up less
 
 # Headers of a response that are looked at, and what Connection says of keeping it open.
 _UNDERSTOOD = frozenset({"connection", "content-length", "transfer-encoding"})

@@ -21,7 +21,7 @@ from portside.http.head import (
     shown,
 )
 from portside.http.limits import HTTPLimits
-from portside.http.reader import ConnectionReader, PacedSource, take_fields
+from portside.http.reader import HeadSource, PacedSource, Waiter, take_fields
 from portside.http.replies import Replies
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -37,7 +37,12 @@ class Requests(Replies):
     raw_requestline: bytes
     requestline: str
     path: str
-    _reader: ConnectionReader | None = None  # None where the program brings its own files
+    _reader: HeadSource | None = None  # None where the program brings its own files
+    _record: Any = Waiter()  # of the connection
+    _ahead: bytes | None = None  # header fields that were read with the first line
+    _head: bytes | None = None  # the head before, and what was made of it
+    _known: Any = None
+    _repeats = False  # whether this head is the same
     _source: Any = None  # during a request, what `rfile` is between requests
     _body: RequestBody = NO_BODY
     _block: bytes | None = None  # the header fields of the request before: clients repeat themselves
@@ -80,6 +85,26 @@ class Requests(Replies):
             return False
         return not self._expects(line) or self.handle_expect_100()
 
+    def _remember(self) -> None:
+        """Keep what a head has meant, for the next request, which may have the same; not where it has a body."""
+        if self._head is not None and self._body is NO_BODY and self._message is None:
+            self._known = (
+                (self.raw_requestline, self.requestline, self.command, self.path, self.request_version),
+                (self.protocol_version, self.close_connection),
+            )
+
+    def _recall(self, known: Any) -> None:
+        """The same head again: what `parse_request` does, from memory."""
+        line, (version, close) = known
+        self.raw_requestline, self.requestline, self.command, self.path, self.request_version = line
+        self._message = None
+        self._under_way = True
+        self.close_connection = close
+        if version != self.protocol_version:
+            self._choose_connection(parse_request_line(self.requestline))
+        self._source = self.rfile
+        self.rfile = self._body = NO_BODY if not NO_BODY.closed else NoBody()
+
     def _parse_line(self) -> RequestLine:
         try:
             line = parse_request_line(self.requestline)
@@ -112,7 +137,10 @@ class Requests(Replies):
 
         Then there is nobody else who might understand it otherwise, and what people type is understood.
         """
-        if (reader := self._reader) is not None and self.rfile is reader:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            block, by_hand = ahead, False
+        elif (reader := self._reader) is not None and self.rfile is reader.file:
             block, by_hand = reader.take_fields(), False
         else:
             by_hand = not isinstance(self._socket, socket.socket)
@@ -139,7 +167,7 @@ class Requests(Replies):
             self._body = NO_BODY if not NO_BODY.closed else NoBody()
         elif limits.body_bytes is not None and (fields.length or 0) > limits.body_bytes:
             raise HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        elif reader is not None and source is reader:
+        elif reader is not None and source is reader.file:
             self._body = open_body(fields, PacedSource(reader, limits), reader.give_back)
         else:
             self._body = open_body(fields, getattr(source, "read1", source.read), self._give_up)
@@ -167,8 +195,8 @@ class Requests(Replies):
         return True
 
     def _can_go_on(self) -> bool:
-        """Whether the connection can be used after the response: not where a body may follow that nobody wants."""
-        return self._body.before_reading is None
+        """Whether the connection can be used after the response: not in a drain, nor before a body that nobody wants."""
+        return self._body.before_reading is None and not self._record.ending
 
     def _refuse(self, error: HTTPError) -> None:
         """Answer a request that cannot be served."""

@@ -16,13 +16,22 @@ from portside.http.command import main, test
 from portside.http.files.handler import SimpleHTTPRequestHandler
 from portside.http.handler import BaseHTTPRequestHandler
 from portside.http.replies import DEFAULT_ERROR_CONTENT_TYPE, DEFAULT_ERROR_MESSAGE
-from portside.http.servers import HTTPServer, HTTPSServer, ThreadingHTTPServer, ThreadingHTTPSServer
+from portside.http.servers import (
+    GreenHTTPServer,
+    GreenHTTPSServer,
+    HTTPServer,
+    HTTPSServer,
+    ThreadingHTTPServer,
+    ThreadingHTTPSServer,
+)
 
 __version__ = "0.6"  # the standard library's
 
 __all__ = [
     "BaseHTTPRequestHandler",
     "CGIHTTPRequestHandler",
+    "GreenHTTPSServer",
+    "GreenHTTPServer",
     "HTTPSServer",
     "HTTPServer",
     "SimpleHTTPRequestHandler",

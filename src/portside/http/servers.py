@@ -1,4 +1,4 @@
-"""The HTTP servers: `HTTPServer` and `HTTPSServer`, and each with threads."""
+"""The HTTP servers: `HTTPServer` and `HTTPSServer`, and each with threads or greenlets."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from portside.engines import ThreadingMixIn
+from portside.engines import GreenMixIn, ThreadingMixIn
 from portside.http.closing import end_tls
 from portside.servers import TCPServer
 from portside.telemetry import CloseReason
@@ -44,8 +44,12 @@ class ThreadingHTTPServer(ThreadingMixIn, HTTPServer):
     daemon_threads: bool = True
 
 
+class GreenHTTPServer(GreenMixIn, HTTPServer):
+    """HTTP, each connection in a greenlet."""
+
+
 class HTTPSServer(HTTPServer):
-    """HTTP over TLS. A client shakes hands in its handler's thread, and has `handshake_timeout` seconds for it.
+    """HTTP over TLS. A client shakes hands in its handler's thread or greenlet, within `handshake_timeout`.
 
     Args:
         server_address, RequestHandlerClass, bind_and_activate, handler_args: see `TCPServer`.
@@ -113,8 +117,7 @@ class HTTPSServer(HTTPServer):
         except OSError as error:
             record = self._portside.connections.get(request)
             if record is not None:
-                timed_out = isinstance(error, TimeoutError)
-                record.blame(CloseReason.TIMED_OUT if timed_out else CloseReason.BAD_INPUT, error)
+                record.blame(_blamed(error), error)
             return False
         return True
 
@@ -124,7 +127,19 @@ class HTTPSServer(HTTPServer):
         super().shutdown_request(request)
 
 
+def _blamed(error: OSError) -> CloseReason:
+    """Why a handshake failed: one that just ends is of a client that left, as those do that only try the port."""
+    if isinstance(error, TimeoutError):
+        return CloseReason.TIMED_OUT
+    left = isinstance(error, ConnectionError | ssl.SSLEOFError)
+    return CloseReason.CLIENT_LEFT if left else CloseReason.BAD_INPUT
+
+
 class ThreadingHTTPSServer(ThreadingMixIn, HTTPSServer):
     """HTTP over TLS, each connection in a thread."""
 
     daemon_threads: bool = True
+
+
+class GreenHTTPSServer(GreenMixIn, HTTPSServer):
+    """HTTP over TLS, each connection in a greenlet."""

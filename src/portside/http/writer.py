@@ -20,6 +20,9 @@ JOINED = 64 * 1024
 # Bytes that one sendfile(2) may send: it must come back in time for the client's next deadline.
 SENDFILE_STEP = 1024 * 1024
 
+# The same over a green socket, whose deadline is for all of a piece: a client that takes 4 KiB a second is in time.
+GREEN_STEP = 256 * 1024
+
 
 class Framing(Enum):
     """How the end of a response's body is told."""
@@ -32,7 +35,14 @@ class Framing(Enum):
     CLOSE = auto()  # the connection's end
 
 
-def framing(method: str | None, status: int, length: int | None, *, coded: bool, chunks_understood: bool) -> Framing:
+# Names that need one look-up less.
+_LENGTH, _RAW = Framing.LENGTH, Framing.RAW
+
+# What needs no look at the rules that follow.
+_ORDINARY = frozenset({"GET", "POST", 200, 404})
+
+
+def framing(method: str | None, status: int, length: int | None, coded: bool, chunks_understood: bool) -> Framing:
     """How a response's body ends (RFC 9112, 6.3; 205 is told by closing, RFC 9110, 15.3.6).
 
     Args:
@@ -42,6 +52,8 @@ def framing(method: str | None, status: int, length: int | None, *, coded: bool,
         coded: the handler gave a Transfer-Encoding, and writes in it.
         chunks_understood: both sides speak HTTP/1.1.
     """
+    if length is not None and method in _ORDINARY and status in _ORDINARY and not coded:
+        return _LENGTH  # the same verdict for less
     if status == 101 or (method == "CONNECT" and 200 <= status < 300):
         return Framing.OTHER
     if method == "HEAD" or status in (204, 304) or status < 200:
@@ -69,7 +81,12 @@ class SocketSink(BufferedIOBase):
     Args:
         sock: a connected socket; it stays the caller's.
         patience: seconds without any progress after which TimeoutError is raised; None is for ever.
+
+    Attributes:
+        keeps: whether anything that was written stays here until `flush()`.
     """
+
+    keeps = False
 
     def __init__(self, sock: socket.socket, patience: float | None) -> None:
         self._sock = sock
@@ -111,7 +128,7 @@ class SocketSink(BufferedIOBase):
         return math.inf if self._patience is None else time.monotonic() + self._patience
 
     def sendfile(self, file: Any, offset: int, count: int) -> int:
-        """Have the kernel send a file's bytes; returns how many, 0 where it cannot (TLS, green sockets).
+        """Have the kernel send a file's bytes; returns how many, 0 where it cannot (TLS).
 
         Raises:
             TimeoutError, OSError: as `write`.
@@ -134,11 +151,56 @@ class SocketSink(BufferedIOBase):
         return self._sock.fileno()
 
 
+class GreenSink:
+    """Sends over a green socket: at once, or together with other small answers where the client pipelines.
+
+    Args:
+        sock: the socket; it stays the caller's.
+        file: its compiled file for writing, unbuffered.
+        patience: as for `SocketSink`.
+
+    Attributes:
+        send: sends a small piece of bytes.
+    """
+
+    keeps = False
+
+    def __init__(self, sock: Any, file: Any, patience: float | None) -> None:
+        self._sock = sock
+        self.send = file.write
+        self.flush = file.flush
+        self.close = file.close
+        self.fileno = file.fileno
+        sock.settimeout(patience)
+
+    def write(self, data: Any) -> int:
+        """Send all of `data` (bytes, or a view of bytes), each piece of it in time; raises as `SocketSink.write`."""
+        size = len(data)
+        if size <= JOINED:
+            self.send(data)
+        else:
+            view = memoryview(data)
+            for start in range(0, size, GREEN_STEP):
+                self.send(view[start : start + GREEN_STEP])
+        return size
+
+    def sendfile(self, file: Any, offset: int, count: int) -> int:
+        """Have the kernel send a file's bytes; returns how many; raises as `write`."""
+        self.flush()
+        sent = 0
+        while sent < count:
+            step = self._sock.sendfile(file, offset + sent, min(count - sent, GREEN_STEP))
+            if not step:
+                break  # the file has become shorter
+            sent += step
+        return sent
+
+
 class ResponseWriter(BufferedIOBase):
     """The `wfile` of a handler.
 
     Args:
-        sink: a `SocketSink`, or a buffered writer where the handler asks for one (`wbufsize`).
+        sink: a `SocketSink` or `GreenSink`, or a buffered writer where the handler asks for one (`wbufsize`).
 
     Attributes:
         started: whether a byte of the current response has left.
@@ -148,6 +210,8 @@ class ResponseWriter(BufferedIOBase):
 
     def __init__(self, sink: Any) -> None:
         self._sink = sink
+        self._send = getattr(sink, "send", sink.write)
+        self._keeps = getattr(sink, "keeps", True)
         self._head: bytes | None = None  # kept, without the empty line that ends it
         self._framing = Framing.RAW
         self._left = 0  # bytes that Content-Length still promises
@@ -182,6 +246,14 @@ class ResponseWriter(BufferedIOBase):
         Raises:
             OSError: the client is gone, or TimeoutError: it does not read.
         """
+        if type(b) is bytes and self._head is not None and self._framing is _LENGTH:
+            size = len(b)
+            if 0 < size <= self._left and size <= JOINED:  # what is most common, at the least cost
+                head, self._head, self.started = self._head, None, True
+                self.sent += size
+                self._send(b"%b\r\n%b" % (head, b))
+                self._left -= size
+                return size
         data: Any = b if isinstance(b, bytes) else memoryview(b).cast("B")
         size = len(data)
         if not size:
@@ -229,12 +301,16 @@ class ResponseWriter(BufferedIOBase):
                 self._sink.close()
 
     def interim(self, head: bytes) -> None:
-        """Send an interim response (1xx, whole) at once, before a head that is kept."""
-        self._sink.write(head)
-        self._sink.flush()
+        """Send an interim response (1xx, whole) at once, before a head that is kept; nothing once that has left."""
+        if not self.started:
+            self._sink.write(head)
+            self._sink.flush()
 
     def end(self) -> None:
         """The request is over: send what is kept, and the end of the body."""
+        if self._framing is _LENGTH and self._head is None and not (self._left or self._keeps):
+            self._framing = _RAW
+            return
         if self._framing is Framing.OPEN:
             if self._head is None:
                 self._sink.write(b"0\r\n\r\n")

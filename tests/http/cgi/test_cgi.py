@@ -4,7 +4,6 @@ import http.client
 import os
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from portside.http.cgi.options import CGIOptions
 from portside.http.servers import ThreadingHTTPServer
 from portside.telemetry import ScriptFailed
 from tests.conftest import DEADLINE, wait_until
+from tests.http.kit import running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -66,14 +66,8 @@ class Site:
         handler = type("Handler", (Quiet,), attributes)
         server = Server(("127.0.0.1", 0), handler, handler_args={"directory": str(self.folder)})
         server.said, self.port = self.said, server.server_port
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with running(server):
             yield self
-        finally:
-            server.shutdown(drain=DEADLINE)
-            thread.join()
-            server.server_close()
 
     @contextmanager
     def client(self) -> Iterator[http.client.HTTPConnection]:

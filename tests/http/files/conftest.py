@@ -1,7 +1,6 @@
 """A folder on a server, and clients of it that take every byte as it comes."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse
@@ -14,6 +13,7 @@ from portside.http.files.handler import SimpleHTTPRequestHandler
 from portside.http.files.options import FileOptions
 from portside.http.servers import ThreadingHTTPServer
 from tests.conftest import DEADLINE
+from tests.http.kit import running
 
 PAST = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT: no tag of a file so old is weak
 
@@ -83,14 +83,8 @@ def ask(client: HTTPConnection, target: str, method: str = "GET", body: Any = No
 def served(folder: Path, handler: type[SimpleHTTPRequestHandler] = QuietHandler, **options: Any) -> Iterator[Site]:
     """Serve a folder; `options` are those of `FileOptions`."""
     handler_args = {"directory": folder, "file_options": FileOptions(**options)}
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler, handler_args=handler_args) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield Site(folder, server.server_port)
-        finally:
-            server.shutdown(drain=DEADLINE)
-            thread.join()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), handler, handler_args=handler_args)) as server:
+        yield Site(folder, server.server_port)
 
 
 @pytest.fixture

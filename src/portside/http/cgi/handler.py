@@ -9,6 +9,7 @@ from urllib.parse import quote
 from portside.http.cgi.options import CGIOptions
 from portside.http.cgi.paths import ScriptPath, collapse, executable, is_python, script_path, split_directory
 from portside.http.cgi.relay import Relay
+from portside.http.cgi.request import ScriptRequest
 from portside.http.files.handler import SimpleHTTPRequestHandler
 
 
@@ -111,7 +112,7 @@ class CGIHTTPRequestHandler(SimpleHTTPRequestHandler):
         if refused is not None:
             self.send_error(*refused)
             return
-        local = Relay(self, path, file).run()
+        local = Relay(ScriptRequest(self, path, file)).run()
         if local is not None:
             self._follow(local)
 

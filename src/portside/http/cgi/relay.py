@@ -4,9 +4,7 @@ import os
 from http import HTTPStatus
 from typing import Any
 
-from portside.http.cgi.options import CGIOptions
 from portside.http.cgi.output import BadOutput, ScriptHead, head_end, parse_head
-from portside.http.cgi.paths import ScriptPath
 from portside.http.cgi.process import Script, ScriptTimeout
 from portside.http.cgi.request import Body, BodyTooLarge, ScriptRequest
 from portside.telemetry import ScriptFailed, emit
@@ -22,17 +20,13 @@ class Relay:
     """One run of a script for one request.
 
     Args:
-        handler: the request's handler, which knows the request and sends the answer.
-        path: the script in the URL.
-        file: the script's file.
+        request: the request, as the script gets it.
     """
 
-    def __init__(self, handler: Any, path: ScriptPath, file: str) -> None:
-        self._handler = handler
-        self._options: CGIOptions = handler.cgi_options
-        self._path = path
-        self._file = file
-        self._request = ScriptRequest(handler, path, file)
+    def __init__(self, request: ScriptRequest) -> None:
+        self._request = request
+        self._handler = request.handler
+        self._options = request.options
         self._spoken = False  # whether the client was sent anything of the script's
 
     def run(self) -> str | None:
@@ -75,7 +69,7 @@ class Relay:
         return Script(
             self._request.command(),
             environment=self._request.environment(),
-            directory=os.path.dirname(self._file) if self._options.own_directory else None,
+            directory=os.path.dirname(self._request.file) if self._options.own_directory else None,
             options=self._options,
             body=body,
             watched=_descriptor(self._handler.connection),
@@ -84,7 +78,7 @@ class Relay:
     # -- the answer --
 
     def _pass_on(self, script: Script) -> str | None:
-        if os.path.basename(self._file).startswith("nph-"):
+        if os.path.basename(self._request.file).startswith("nph-"):
             self._pass_on_raw(script)
             return None
         head, begun = self._head(script)
@@ -168,13 +162,13 @@ class Relay:
     def _tell(self, exit_code: int | None, reason: str, errors: bytes) -> None:
         text = _text(errors)
         told = "".join(f": {each}" for each in (reason, text) if each)
-        self._handler.log_error("CGI script %s: exit code %s%s", self._path.name, exit_code, told)
+        self._handler.log_error("CGI script %s: exit code %s%s", self._request.path.name, exit_code, told)
         if ScriptFailed.subscribers:
             emit(
                 ScriptFailed(
                     server=self._handler.server,
                     client_address=self._handler.client_address,
-                    script=self._path.name,
+                    script=self._request.path.name,
                     exit_code=exit_code,
                     reason=reason,
                     errors=text,

@@ -22,25 +22,25 @@ class ScriptRequest:
     """What a script is told.
 
     Args:
-        handler: the request's handler.
+        handler: the request's handler, which knows the request and sends the answer.
         path: the script in the URL.
         file: the script's file.
     """
 
     def __init__(self, handler: Any, path: ScriptPath, file: str) -> None:
-        self._handler = handler
-        self._options: CGIOptions = handler.cgi_options
-        self._path = path
-        self._file = file
+        self.handler = handler
+        self.options: CGIOptions = handler.cgi_options
+        self.path = path
+        self.file = file
         self._left = 0  # bytes of the body that were not read yet
         self._first = b""  # the first of them
         self._length: int | None = None  # bytes of the body, where there is one
 
     def command(self) -> list[str]:
         """The command line."""
-        handler = self._handler
-        words = search_words(self._path.query) if handler.command in ("GET", "HEAD") else []
-        return command(self._file, words, through_python=not handler.have_fork and handler.is_python(self._file))
+        handler = self.handler
+        words = search_words(self.path.query) if handler.command in ("GET", "HEAD") else []
+        return command(self.file, words, through_python=not handler.have_fork and handler.is_python(self.file))
 
     def body(self) -> Body | None:
         """Standard input: the request's body as it comes where its length is known, else by a file; None without one.
@@ -51,13 +51,13 @@ class ScriptRequest:
             BodyTooLarge: it is longer than `CGIOptions.input`.
             OSError: what reading it raises.
         """
-        headers = self._handler.headers
+        headers = self.handler.headers
         if headers.get("Transfer-Encoding") is not None:
             return self._spooled()
         self._length = _number(headers.get("Content-Length"))
         if not self._length:
             return None
-        if self._length > self._options.input:
+        if self._length > self.options.input:
             raise BodyTooLarge
         self._left = self._length
         # A client that waits for 100 (Continue) is told so by the first read: after the script's head it is too late.
@@ -69,7 +69,7 @@ class ScriptRequest:
         return first or self._read_piece()
 
     def _read_piece(self) -> bytes:
-        data: bytes = self._handler.rfile.read1(min(PIECE, self._left)) if self._left else b""
+        data: bytes = self.handler.rfile.read1(min(PIECE, self._left)) if self._left else b""
         self._left -= len(data)
         return data
 
@@ -78,9 +78,9 @@ class ScriptRequest:
         self._length = 0
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(tempfile.TemporaryFile())
-            while data := self._handler.rfile.read1(PIECE):
+            while data := self.handler.rfile.read1(PIECE):
                 self._length += file.write(data)
-                if self._length > self._options.input:
+                if self._length > self.options.input:
                     raise BodyTooLarge
             file.seek(0)
             stack.pop_all()
@@ -89,13 +89,13 @@ class ScriptRequest:
     def environment(self) -> dict[str, str]:
         """The whole environment; to be asked for after `body()`, which knows the length of one in chunks."""
         return metavariables.environment(
-            inherited=metavariables.inherited(os.environ, self._options.environment),
+            inherited=metavariables.inherited(os.environ, self.options.environment),
             request=self._variables(),
-            fields=self._handler.headers.items(),
+            fields=self.handler.headers.items(),
         )
 
     def _variables(self) -> dict[str, str | None]:
-        handler, path = self._handler, self._path
+        handler, path = self.handler, self.path
         as_bytes_say = metavariables.as_bytes_say
         content_type, user = handler.headers.get("Content-Type"), handler.remote_user
         name, at = metavariables.server_name_and_port(handler.server)
@@ -113,7 +113,7 @@ class ScriptRequest:
             "REMOTE_USER": user,
             "REQUEST_METHOD": handler.command,
             "REQUEST_URI": as_bytes_say(handler.path),
-            "SCRIPT_FILENAME": self._file,
+            "SCRIPT_FILENAME": self.file,
             "SCRIPT_NAME": path.name,
             "SERVER_NAME": name,
             "SERVER_PORT": at,

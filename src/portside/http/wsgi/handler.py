@@ -87,7 +87,7 @@ class WSGIHandler(BaseHTTPRequestHandler):
             getattr(self.wfile, "sendfile", None),
             is_head=self.command == "HEAD",
             modern=self.request_version >= "HTTP/1.1" and self.protocol_version >= "HTTP/1.1",
-            lasting=not self.close_connection,
+            lasting=not (self.close_connection or self._record.ending),
             date_line=f"Date: {http_date(int(time.time()))}\r\n",
             server_line=server_line,
         )
