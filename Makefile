@@ -66,7 +66,7 @@ test-all: $(READY) ## All tests on every supported Python; one that is missing i
 	@PYENV_VERSION="$(pyenv_versions)" $(BIN)/nox
 
 bench: $(READY) ## Measure throughput, latency and memory
-	@for program in benchmarks/[!_]*.py; do echo "$$program"; $(BIN)/python $$program || exit; done
+	@for program in benchmarks/[!_]*.py; do echo "$$program"; $(BIN)/python -m benchmarks.$$(basename $$program .py) || exit; done
 
 fuzz: $(READY) ## Property tests with many examples each, then the fuzzers for a minute each
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --timeout=0 \

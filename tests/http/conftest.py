@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from portside.http.servers import GreenHTTPServer, HTTPServer, ThreadingHTTPServer
 from tests.conftest import Connect
 from tests.http.kit import Client, serving
 
@@ -29,11 +30,35 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return names
 
 
+# Modules whose servers are made once with threads and once with greenlets.
+ON_BOTH_ENGINES = ("test_handler", "test_limits", "test_smuggling")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have the tests of some modules run on both engines."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module in ON_BOTH_ENGINES and "server_class" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "server_class", [ThreadingHTTPServer, GreenHTTPServer], ids=["threads", "green"], indirect=True
+        )
+
+
 @pytest.fixture
-def serve(no_leaks: None) -> Iterator[Serve]:
-    """`serve(Handler)` is a running server with threads, closed with the test."""
+def server_class(request: pytest.FixtureRequest) -> type[HTTPServer]:
+    """What `serve` makes where the test does not say."""
+    chosen: type[HTTPServer] = getattr(request, "param", ThreadingHTTPServer)
+    return chosen
+
+
+@pytest.fixture
+def serve(no_leaks: None, server_class: type[HTTPServer]) -> Iterator[Serve]:
+    """`serve(Handler)` is a running server, closed with the test."""
     with ExitStack() as stack:
-        yield lambda handler, *arguments, **options: stack.enter_context(serving(handler, *arguments, **options))
+
+        def serve(handler: Any, chosen: type[HTTPServer] = server_class, **options: Any) -> Any:
+            return stack.enter_context(serving(handler, chosen, **options))
+
+        yield serve
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from tests.http.kit import trusting
 
 def test_names() -> None:
     assert {*server.__all__} == {
-        *("HTTPServer", "ThreadingHTTPServer", "HTTPSServer", "ThreadingHTTPSServer"),
+        *("HTTPServer", "ThreadingHTTPServer", "GreenHTTPServer"),
+        *("HTTPSServer", "ThreadingHTTPSServer", "GreenHTTPSServer"),
         *("BaseHTTPRequestHandler", "SimpleHTTPRequestHandler", "CGIHTTPRequestHandler"),
     }
     for name in ("test", "DEFAULT_ERROR_MESSAGE", "DEFAULT_ERROR_CONTENT_TYPE", "executable", "nobody_uid"):

@@ -90,6 +90,7 @@ cdef class Channel(Deadline):
         cdef Hub hub = self.hub
         cdef uint32_t events = <uint32_t>EPOLLOUT if write else <uint32_t>(EPOLLIN | EPOLLPRI | EPOLLRDHUP)
         cdef int outcome
+        cdef Task me
         if hub is None or self.closed or hub.thread != pthread_self() or hub.epoll < 0 or not hub.is_green():
             outcome = self._wait_elsewhere(write, by)
             if outcome >= 0:
@@ -99,17 +100,18 @@ cdef class Channel(Deadline):
             hub._flush()
         if self._watch(hub, events) == 1 or not (self.stuffed if write else self.drained):
             return 1
+        me = hub.here()
         if write:
             if self.writers is None or by < self.write_by:
                 self.write_by = by
-            self.writers = _added(self.writers, hub.here())
+            self.writers = _added(self.writers, me)
         else:
             if self.readers is None or by < self.read_by:
                 self.read_by = by
-            self.readers = _added(self.readers, hub.here())
+            self.readers = _added(self.readers, me)
         if by < self.at or by != INFINITY and self.place < 0:
             hub.deadlines.schedule(self, by)
-        hub.park()
+        hub.park_task(me)
         if self.closed:
             raise OSError(EBADF, os.strerror(EBADF))
         return by == INFINITY or monotonic() < by or not (self.stuffed if write else self.drained)

@@ -1,3 +1,4 @@
+# cython: binding=False
 """Addresses of the kernel as Python writes them, and datagrams in batches.
 
 A server's socket receives what is there with one system call and hands it out datagram by datagram. Answers to the

@@ -1,3 +1,4 @@
+# cython: binding=False
 """Deadlines, all in one heap.
 
 The hot path stores a time. A deadline that is put off again and again, as a connection's is with every byte, moves in

@@ -121,6 +121,7 @@ cdef class Hub:
     cdef Task _task_of(self, object greenlet)
     cdef bint is_green(self) noexcept
     cdef int park(self) except -1
+    cdef int park_task(self, Task me) except -1
     cdef int give_way(self, Task me) except -1
     cdef int take_turns(self) except -1
     cdef PyObject *next(self) except? NULL

@@ -1,3 +1,4 @@
+# cython: binding=False
 """The hub: runs greenlets that wait for descriptors, deadlines and each other, one hub a thread.
 
 There is no greenlet that does nothing but wait: a task that must wait takes the next one from the queue and switches to
@@ -311,11 +312,13 @@ cdef class Hub:
 
     cdef int park(self) except -1:
         """Give way until woken, or until an exception was thrown in."""
-        cdef Task me
         if self.dirty is not None:
             self._flush()
             return 0  # that may have taken a wait of its own, and used up a wake-up that was meant for this one
-        me = self.here()
+        return self.park_task(self.here())
+
+    cdef int park_task(self, Task me) except -1:
+        """The same for a caller that knows who it is, and has flushed."""
         if me.error is None:
             me.state = PARKED
             self.give_way(me)

@@ -18,7 +18,7 @@ cdef class Stream(Channel):
     cdef object broken  # why sending what was gathered failed
 
     cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1
-    cdef Py_ssize_t try_receive(self, char *buffer, Py_ssize_t size, int flags) noexcept
+    cdef Py_ssize_t receive_carried(self, char *buffer, Py_ssize_t size, int flags) noexcept
     cdef Py_ssize_t fill(self) except -1
     cdef bytes take(self, Py_ssize_t count)
     cdef bytes read_line(self, Py_ssize_t limit)

@@ -1,3 +1,4 @@
+# cython: binding=False
 """A connected stream: what was received and not read, what was written and not sent, and the two files over it.
 
 Input is received into one buffer that all streams share, and kept in one of the stream's own only while it is unread:
@@ -24,18 +25,33 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memmove
 
-from portside.core.datagrams cimport iovec, msghdr
 from portside.core.hub cimport Channel, Hub, give_way, hub_here
 from portside.core.linux cimport monotonic
 
 
+cdef extern from *:
+    """
+    #include <sys/socket.h>
+
+    /* recv(2) that notices whether something came along. On its own, or every wait would keep its message on the stack. */
+    static __attribute__((noinline)) ssize_t
+    portside_receive(int fd, void *buffer, size_t size, int flags, int *carried)
+    {
+        struct iovec part = {buffer, size};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+        ssize_t count = recvmsg(fd, &message, flags);
+        *carried = count >= 0 && (message.msg_flags & MSG_CTRUNC);
+        return count;
+    }
+    """
+    ssize_t portside_receive(int fd, void *buffer, size_t size, int flags, int *carried)
+
+
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv"(int fd, void *buffer, size_t size, int flags)
-    ssize_t c_recvmsg "recvmsg"(int fd, msghdr *message, int flags)
     ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
 
     enum:
-        MSG_CTRUNC
         MSG_DONTWAIT
         MSG_NOSIGNAL
         MSG_PEEK
@@ -127,7 +143,10 @@ cdef class Stream(Channel):
                     self.make_room()
                     buffer = bytes_data(self.input) + self.end
                     size = bytes_size(self.input) - self.end
-                count = self.try_receive(buffer, size, flags)
+                if self.carries:
+                    count = self.receive_carried(buffer, size, flags)
+                else:
+                    count = c_recv(self.fd, buffer, size, flags)
                 if count >= 0:
                     self.drained = count < size and not self.ended and not flags & MSG_PEEK
                     if inside:
@@ -151,22 +170,11 @@ cdef class Stream(Channel):
             self.drained = False
             hub = self.hub
 
-    cdef Py_ssize_t try_receive(self, char *buffer, Py_ssize_t size, int flags) noexcept:
-        """What recv(2) returns, and errno."""
-        cdef msghdr message
-        cdef iovec part
-        cdef Py_ssize_t count
-        if not self.carries:
-            return c_recv(self.fd, buffer, size, flags)
-        part.iov_base = buffer
-        part.iov_len = size
-        message.msg_name = message.msg_control = NULL
-        message.msg_namelen = message.msg_controllen = 0
-        message.msg_iov = &part
-        message.msg_iovlen = 1
-        message.msg_flags = 0
-        count = c_recvmsg(self.fd, &message, flags)
-        if count >= 0 and message.msg_flags & MSG_CTRUNC:
+    cdef Py_ssize_t receive_carried(self, char *buffer, Py_ssize_t size, int flags) noexcept:
+        """What recv(2) returns, and errno, of a stream that may carry descriptors."""
+        cdef int carried = 0
+        cdef Py_ssize_t count = portside_receive(self.fd, buffer, size, flags, &carried)
+        if carried:
             self.ended = True  # descriptors came along, which end a receive: less than was asked for means nothing now
         return count
 

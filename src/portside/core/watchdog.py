@@ -2,7 +2,8 @@
 
 One thread watches one hub. While the hub sleeps, so does the thread, without end: the hub's `sentinel` wakes it. While
 the hub is at work, the thread looks a few times a second whether tasks still give way to each other; nothing that a
-task does pays for that.
+task does pays for that. A hub that sleeps between two messages is at work: whenever this thread gets the interpreter's
+lock, such a hub seems to sleep, and waking each other for each message would cost both of them more than the message.
 """
 
 import contextlib
@@ -59,7 +60,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while self._servers:
-            if self._hub.idle:
+            if self._hub.idle and self._hub.turns == self._turns:  # and so it was since the last look
                 self._sleep()
             else:
                 self._look()
@@ -70,6 +71,7 @@ class Watchdog:
         self._hub.sentinel = self._bell.put
         if self._hub.idle and self._servers:  # or it woke up just before, and calls nobody
             self._rest(None)
+        self._turns = -1  # whatever comes now has just begun
 
     def _rest(self, seconds: float | None) -> None:
         with contextlib.suppress(queue.Empty):
@@ -77,7 +79,7 @@ class Watchdog:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._hub.turns != self._turns:
+        if self._hub.idle or self._hub.turns != self._turns:
             self._turns, self._since, self._told = self._hub.turns, now, False
         elif not self._told and now - self._since >= self._patience:
             self._tell(now - self._since)

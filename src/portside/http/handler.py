@@ -163,20 +163,22 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
         self._begin_request()
         if reader is not None and self._takes_heads:
             self._look_at_head(head)
-        elif len(head) >= _LONGEST_LINE:
+            return True
+        self.requestline = self.request_version = self.command = ""
+        self.raw_requestline = head
+        if len(head) >= _LONGEST_LINE:
             raise HTTPError(HTTPStatus.REQUEST_URI_TOO_LONG)
-        else:
-            self.raw_requestline = head
         return True
 
     def _look_at_head(self, head: bytes) -> None:
         """Divide it, unless it is the one before: clients repeat themselves."""
-        if head == self._head and self._known is not None:
+        if head == self._head and self._meaning is not None:
             self._repeats = True
-            self._recall(self._known)
+            self._recall(self._meaning)
         else:
             end = head.find(b"\n") + 1
-            self._head, self._known = head, None
+            self.requestline = self.request_version = self.command = ""
+            self._head, self._meaning = head, None
             self.raw_requestline, self._ahead = head[:end], head[end:]
 
     def _head_of(self, reader: HeadSource) -> bytes:
@@ -188,6 +190,7 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
             return reader.head() if self._takes_heads else reader.request_line()
         except HTTPError:
             self._begin_request()
+            self.requestline = self.request_version = self.command = ""
             self._look_at_line(reader.first_line())
             raise
         except TimeoutError:
@@ -203,7 +206,6 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
         if RequestServed.subscribers:
             self._began = time.perf_counter()
         self._headers_buffer = []
-        self.requestline = self.request_version = self.command = ""
         if self._writer is not None:
             self._writer.begin()
 
@@ -220,11 +222,13 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
         if not self._under_way:
             return
         self._under_way = False
-        if self.wfile is not self._writer:
+        writer = self._writer
+        if self.wfile is not writer:
             self.wfile.flush()
-        if self._writer is not None:
-            self._writer.end()
-            self.close_connection = self.close_connection or self._writer.broken
+        if writer is not None:
+            writer.end()
+            if writer.broken:
+                self.close_connection = True
         if self._began:
             self._tell()
         self._end_body()

@@ -242,7 +242,8 @@ class Replies(RequestLog):
             if kind is _CLOSE or not self._can_go_on():
                 self.close_connection = True
             if modern and not self._told:
-                lines.append(_CONNECTION[self.close_connection].get(self.request_version, b""))
+                said = _CLOSING if self.close_connection else _KEEPING
+                lines.append(said.get(self.request_version, b""))
         writer.head(b"".join(lines), kind, self._length)
         if status < 200 or kind is _OTHER:
             writer.flush()
@@ -334,10 +335,8 @@ _USUAL = {
 
 # What a response says of its connection where the handler has not, by whether it closes and the request's version:
 # only what the client would not know by itself (RFC 9112, 9.3).
-_CONNECTION = {
-    True: {"HTTP/1.1": b"Connection: close\r\n"},
-    False: {"HTTP/1.0": b"Connection: keep-alive\r\n"},
-}
+_CLOSING = {"HTTP/1.1": b"Connection: close\r\n"}
+_KEEPING = {"HTTP/1.0": b"Connection: keep-alive\r\n"}
 
 _OTHER, _CLOSE = Framing.OTHER, Framing.CLOSE  # names that need one look-up less
 

@@ -41,7 +41,7 @@ class Requests(Replies):
     _record: Any = Waiter()  # of the connection
     _ahead: bytes | None = None  # header fields that were read with the first line
     _head: bytes | None = None  # the head before, and what was made of it
-    _known: Any = None
+    _meaning: Any = None
     _repeats = False  # whether this head is the same
     _source: Any = None  # during a request, what `rfile` is between requests
     _body: RequestBody = NO_BODY
@@ -88,7 +88,7 @@ class Requests(Replies):
     def _remember(self) -> None:
         """Keep what a head has meant, for the next request, which may have the same; not where it has a body."""
         if self._head is not None and self._body is NO_BODY and self._message is None:
-            self._known = (
+            self._meaning = (
                 (self.raw_requestline, self.requestline, self.command, self.path, self.request_version),
                 (self.protocol_version, self.close_connection),
             )

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from portside.http.files.options import FileOptions
-from portside.http.servers import HTTPSServer, ThreadingHTTPServer, ThreadingHTTPSServer
+from portside.http.servers import (
+    GreenHTTPServer,
+    GreenHTTPSServer,
+    HTTPSServer,
+    ThreadingHTTPServer,
+    ThreadingHTTPSServer,
+)
 from portside.telemetry import CloseReason, ConnectionClosed, ConnectionOpened, HandlerFailed, subscribe
 from tests.http.files.conftest import PAST, QuietHandler
 from tests.http.kit import running, trusting
@@ -21,6 +27,8 @@ from tests.http.kit import running, trusting
 SERVERS: dict[str, type[Any]] = {
     "threads": ThreadingHTTPServer,
     "threads-tls": ThreadingHTTPSServer,
+    "green": GreenHTTPServer,
+    "green-tls": GreenHTTPSServer,
 }
 SMALL = b"a small file\n"
 TEXT = b"text that packs well " * 1000

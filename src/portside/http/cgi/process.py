@@ -1,13 +1,12 @@
 """A script as a process: started in a session of its own, read and fed at once, ended for certain.
 
-Everything happens in the caller's thread, around one poll(2): what the script writes is handed on as it comes, what it
+Everything happens in the caller's thread or task, around one `Poller`: what the script writes is handed on as it comes, what it
 says on its standard error is kept for the log, what its client sends is fed to it whenever it has room, and two
 deadlines are watched. So neither direction is ever held in memory, and neither can block the other.
 """
 
 import contextlib
 import errno
-import math
 import os
 import pwd
 import select
@@ -19,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Self
 
 from portside.http.cgi.options import CGIOptions
+from portside.http.cgi.polling import Poller
 
 # Bytes moved at once: what a pipe of Linux holds.
 PIECE = 65_536
@@ -116,7 +116,7 @@ class Script:
         self._end = time.monotonic() + options.seconds
         self._quiet_since = time.monotonic()
         self._pidfd = _pidfd_open(self._process.pid)
-        self._poller = select.poll()
+        self._poller = Poller()
         self._watched = watched
         self._watch_all()
 
@@ -157,7 +157,7 @@ class Script:
 
     def is_ready(self) -> bool:
         """Whether `read` would return at once."""
-        return any(descriptor == self._output for descriptor, _ in self._poller.poll(0))
+        return self._output in self._poller.poll(0)
 
     def finish(self) -> int:
         """Wait until it has ended, and return its exit code; one that a signal killed has that number, negated.
@@ -179,7 +179,7 @@ class Script:
             raise ScriptTimeout(self._which(deadline))
         if self._pidfd < 0:
             seconds = min(seconds, LOOK)
-        ready = dict(self._poller.poll(math.ceil(seconds * 1000)))
+        ready = self._poller.poll(seconds)
         if ready.get(self._watched, 0) & _NO_MORE:
             raise ConnectionResetError(errno.ECONNRESET, "the client left while a script was at work")
         return ready
@@ -208,7 +208,7 @@ class Script:
         return bool(data)
 
     def _drain_errors(self) -> None:
-        while any(descriptor == self._errors for descriptor, _ in self._poller.poll(0)):
+        while self._errors in self._poller.poll(0):
             if not self._note_errors():
                 return
 
@@ -259,11 +259,11 @@ class Script:
 
     def _await_end(self, deadline: float) -> None:
         """Until it has ended, without collecting it; what it still says goes unread."""
-        while (seconds := deadline - time.monotonic()) > 0 and not _has_ended(self._process.pid):
-            poller = select.poll()
+        with contextlib.closing(Poller()) as poller:
             if self._pidfd >= 0:
                 poller.register(self._pidfd, select.POLLIN)
-            poller.poll(math.ceil((seconds if self._pidfd >= 0 else min(seconds, LOOK)) * 1000))
+            while (seconds := deadline - time.monotonic()) > 0 and not _has_ended(self._process.pid):
+                poller.poll(seconds if self._pidfd >= 0 else min(seconds, LOOK))
 
     def close(self) -> None:
         """End it if it still runs, and give the descriptors back."""
@@ -271,8 +271,10 @@ class Script:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+        self._poller.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
+            self._pidfd = -1
 
     def __enter__(self) -> Self:
         return self
