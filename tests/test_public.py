@@ -93,6 +93,7 @@ EVENTS = {
     "DrainFinished",
     "DrainStarted",
     "HandlerFailed",
+    "HubBlocked",
     "RequestServed",
     "ScriptFailed",
     "ServerStarted",

@@ -13,11 +13,20 @@ from tests.stdlib.deviations import DEVIATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 300  # the slowest takes about 30 alone on a machine, more under coverage
-FACES = {"socketserver": "portside.socketserver"}
-TESTS = ["test_socketserver", "test_xmlrpc", "test_wsgiref", "test_logging"]
+FACES = {
+    "socketserver": "portside.socketserver",
+    "http.server": "portside.http.server",
+    "wsgiref.simple_server": "portside.wsgi",
+    "xmlrpc.server": "portside.xmlrpc",
+}
+TESTS = ["test_socketserver", "test_httpservers", "test_xmlrpc", "test_wsgiref", "test_logging"]
 
 
-@pytest.fixture(params=FACES)
+# Those that say which of their names are public.
+COMPARED = [name for name in FACES if hasattr(importlib.import_module(name), "__all__")]
+
+
+@pytest.fixture(params=COMPARED)
 def standard(request: pytest.FixtureRequest) -> str:
     """The name of a replaced module."""
     return str(request.param)

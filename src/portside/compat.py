@@ -17,14 +17,20 @@ import sys
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
-# The standard library's modules, and what takes their place.
-FACES = {"socketserver": "portside.socketserver"}
+# The standard library's modules, and what takes their place; those after the first need the extra `http`.
+FACES = {
+    "socketserver": "portside.socketserver",
+    "http.server": "portside.http.server",
+    "wsgiref.simple_server": "portside.wsgi",
+    "xmlrpc.server": "portside.xmlrpc",
+}
 
 USAGE = """\
 usage: python -m portside.compat PROGRAM [ARGS]
        python -m portside.compat -m MODULE [ARGS]
 
-Runs a program that knows only the standard library, with Portside's socketserver in the place of that library's.
+Runs a program that knows only the standard library, with Portside's socketserver in the place of that library's; and
+its http.server, wsgiref.simple_server and xmlrpc.server, where portside[http] is installed.
 
 examples:
   python -m portside.compat server.py --port 8000
@@ -41,8 +47,17 @@ NO_PROGRAM = 2
 
 def install() -> None:
     """Put the replacements in place, for imports from now on."""
+    with_http = importlib.util.find_spec("httptools") is not None
     for standard, ours in FACES.items():
-        sys.modules[standard] = importlib.import_module(ours)
+        if standard == "socketserver" or with_http:
+            _replace(standard, importlib.import_module(ours))
+
+
+def _replace(standard: str, ours: ModuleType) -> None:
+    sys.modules[standard] = ours
+    package, _, name = standard.rpartition(".")
+    if package:  # `from http import server` looks there
+        setattr(importlib.import_module(package), name, ours)
 
 
 def main() -> int:

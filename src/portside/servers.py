@@ -418,7 +418,6 @@ class AsyncUnixDatagramServer(AsyncMixIn, UnixDatagramServer):
 # MSG_DONTWAIT keeps one receive from waiting without making the socket non-blocking, since answers leave through it.
 _DO_NOT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 
-
 _PREFIX: dict[tuple[int, int], str] = {
     (socket.AF_INET, socket.SOCK_STREAM): "tcp://",
     (socket.AF_INET6, socket.SOCK_STREAM): "tcp://",

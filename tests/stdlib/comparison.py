@@ -40,14 +40,20 @@ def _attribute(standard: object, ours: object) -> str | None:
 
 def _signature(standard: inspect.Signature, ours: inspect.Signature) -> str | None:
     """Ours takes every call that the standard one takes: the same parameters first, then only optional ones."""
-    count = len(standard.parameters)
-    same, more = _parameters(ours)[:count], list(ours.parameters.values())[count:]
-    optional = all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in more)
-    return None if same == _parameters(standard) and optional else f"takes {ours}, not {standard}"
+    wanted, got = _parameters(standard), _parameters(ours)
+    more = [p for p in ours.parameters.values() if p.kind is not p.VAR_KEYWORD][len(wanted) :]
+    optional = all(p.default is not p.empty or p.kind is p.VAR_POSITIONAL for p in more)
+    takes_any = _takes_any(ours) or not _takes_any(standard)
+    return None if got[: len(wanted)] == wanted and optional and takes_any else f"takes {ours}, not {standard}"
 
 
 def _parameters(signature: inspect.Signature) -> list[tuple[str, object, object]]:
-    return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
+    """All but `**names`, which stands last and takes what is left."""
+    return [(p.name, p.kind, p.default) for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+
+
+def _takes_any(signature: inspect.Signature) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
 
 _MISSING = object()

@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 
 cdef extern from "greenlet/greenlet.h":
     ctypedef struct PyGreenlet:
-        pass
+        void *pimpl
 
     void PyGreenlet_Import()
     PyGreenlet *PyGreenlet_New(PyObject *run, PyGreenlet *parent)

@@ -114,6 +114,7 @@ cdef class Hub:
     cdef readonly bint idle
     cdef public object sentinel  # the watchdog's, called when the hub wakes up and nobody watches
     cdef object work
+    cdef Py_ssize_t shift  # where the last greenlet's frames begin
     cdef epoll_event events[512]
     cdef object __weakref__
 
@@ -132,9 +133,11 @@ cdef class Hub:
     cdef Task pop(self)
     cdef int ask(self, bint block) except -1
     cdef int _awake(self) except -1
+    cdef void _fetch(self, uint64_t key) noexcept
     cdef int _deliver(self, uint64_t key, uint32_t events) except -1
     cdef int _patience(self) noexcept
     cdef void _push_first(self, Task task)
+    cdef int _shift_frames(self) except -1
     cdef int _run_task(self, Task task, object greenlet) except -1
     cdef int _flush(self) except -1
     cdef int _post(self) except -1

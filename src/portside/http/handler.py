@@ -297,6 +297,8 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
         with contextlib.suppress(OSError):
             if sys.exception() is None:
                 self._end_request()  # of a `handle` that is not ours
+        if self._source is not None:  # a request failed: what is to be closed is the connection's file
+            self.rfile, self._source = self._source, None
         super().finish()
         writer, self._writer = self._writer, None
         if writer is not None:
