@@ -81,6 +81,9 @@ def _run_module(module: str, arguments: list[str]) -> int:
         sys.stderr.write(f"portside.compat: there is no module {module!r}; name one as after `python -m`\n")
         return NO_MODULE
     sys.argv[:] = [module, *arguments]
+    if module in FACES and sys.modules.get(module) is sys.modules.get(FACES[module]):
+        module = FACES[module]
+        del sys.modules[module]  # else runpy warns that it will be there twice
     _outlive(runpy.run_module(module, _BUILTINS, "__main__", alter_sys=True))
     return 0
 

@@ -79,6 +79,11 @@ class Connection:
         self.woken = self.idle = self.ending = False
         self._last = _UNKNOWN
 
+    @property
+    def key(self) -> int:
+        """Where the record is kept: the identity of what `get_request` gave."""
+        return self._request.key
+
     def blame(self, reason: CloseReason, error: BaseException | None = None) -> None:
         """Note why the connection ends; the first reason stays."""
         if self.reason is CloseReason.DONE:
@@ -225,9 +230,10 @@ class Connections:
     def add(self, request: Any, client_address: object) -> None:
         """Note a connection that was just accepted."""
         try:
-            self._open[id(request)] = Connection(request, client_address, self._gone)
+            record = Connection(request, client_address, self._gone)
         except TypeError:  # what a program's get_request made up need not be a socket
             return
+        self._open[record.key] = record
 
     def _gone(self, reference: "_Reference") -> None:
         self._open.pop(reference.key, None)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from portside.core import hub
 from portside.core.watchdog import watched
 from tests.conftest import wait_until
 from tests.engines.instruments import Gate, Journal
-from tests.engines.kit import KITS, Stand, serving
+from tests.engines.kit import KITS, Stand, asked, serving
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -62,6 +63,25 @@ def turn_for(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         hub.give_way()
+
+
+# What it costs
+
+
+def times_asleep(thread: threading.Thread) -> int:
+    """How often a thread has gone to sleep by itself."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+
+
+def test_a_hub_at_work_does_not_wake_it_for_each_message() -> None:
+    with serving(GREEN, GREEN.handlers.Echo) as stand:
+        client = stand.dial()
+        assert asked(client, b"first\n") == b"FIRST\n"
+        (dog,) = threads()
+        before = times_asleep(dog)
+        assert [asked(client, b"line\n") for _ in range(2000)] == [b"LINE\n"] * 2000
+        assert times_asleep(dog) - before < 1000
 
 
 # Who is told of
@@ -151,15 +171,15 @@ def test_thread_sleeps_while_the_hub_does() -> None:
     def idle() -> tuple[int, int]:
         (dog,) = threads()
         hub.sleep(4 * PATIENCE)
-        before = switches(dog)
+        before = times_asleep(dog)
         hub.sleep(10 * PATIENCE)
-        return before, switches(dog)
+        return before, times_asleep(dog)
 
     before, after = under_watch(idle)
     assert after - before < 20  # twice will do; looking all the time would make it 40
 
 
-def switches(thread: threading.Thread) -> int:
+def times_asleep(thread: threading.Thread) -> int:
     """How often a thread has gone to sleep, as proc(5) counts it."""
     with open(f"/proc/self/task/{thread.native_id}/status", encoding="ascii") as status:
         return sum(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))

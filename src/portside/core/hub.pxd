@@ -139,6 +139,7 @@ cdef class Hub:
     cdef void _push_first(self, Task task)
     cdef int _shift_frames(self) except -1
     cdef int _run_task(self, Task task, object greenlet) except -1
+    cdef int _conclude(self, Task task, object greenlet) except -1
     cdef int _flush(self) except -1
     cdef int _post(self) except -1
 

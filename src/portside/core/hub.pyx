@@ -89,11 +89,35 @@ cdef extern from *:
 
 
 cdef extern from "Python.h":
+    # Neither is declared to raise: see `_run_task`.
+    PyObject *called "PyObject_Call"(PyObject *function, PyObject *arguments, PyObject *names)
     ctypedef struct PyThreadState:
         PyObject *context
         PyObject **datastack_top
 
     PyThreadState *PyThreadState_Get()
+
+
+cdef extern from *:
+    """
+    /* The exception that is set, which is cleared. */
+    static PyObject *portside_raised(void)
+    {
+    #if PY_VERSION_HEX >= 0x030C0000
+        return PyErr_GetRaisedException();
+    #else
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        PyErr_NormalizeException(&type, &value, &traceback);
+        if (traceback != NULL)
+            PyException_SetTraceback(value, traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+        return value;
+    #endif
+    }
+    """
+    object portside_raised()
 
 
 cdef extern from *:
@@ -563,21 +587,31 @@ cdef class Hub:
         self.quota += 1
 
     cdef int _run_task(self, Task task, object greenlet) except -1:
-        task.state = RUNNING
-        self.current = task
+        """Run a task to its end. Without a `try` around the call, which would make every task's stack longer."""
+        cdef PyObject *outcome
         if task.context is not None:
             greenlet.gr_context = task.context
-        try:
-            if task.error is not None:
-                raise task.error
-            task.value = task.function(*task.arguments)
-            if self.dirty is not None:
+        if task.error is None:
+            outcome = called(<PyObject *>task.function, <PyObject *>task.arguments, NULL)
+            if outcome == NULL:
+                task.failure = portside_raised()
+            else:
+                task.value = <object>outcome
+                Py_DECREF(task.value)
+        else:
+            task.failure = task.error
+        self._conclude(task, greenlet)
+        return 0
+
+    cdef int _conclude(self, Task task, object greenlet) except -1:
+        if self.dirty is not None:
+            try:
                 self._flush()
-        except BaseException as error:
-            task.failure = error
-            if isinstance(error, KeyboardInterrupt):
-                self.interruption = error
-                self.chores |= RAISE
+            except BaseException as error:
+                task.failure = error
+        if isinstance(task.failure, KeyboardInterrupt):
+            self.interruption = task.failure
+            self.chores |= RAISE
         if PyThreadState_Get().context != NULL:
             greenlet.gr_context = None
         self._end(task)

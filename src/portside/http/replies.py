@@ -257,6 +257,12 @@ class Replies(RequestLog):
         """Whether the connection can be used after this response; a subclass knows more."""
         return True
 
+    def break_off(self) -> None:
+        """End the connection without an end of the response that is under way: its client sees that it is not whole."""
+        self.close_connection = True
+        if self._writer is not None:
+            self._writer.break_off()
+
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Send, and log, an answer that says what went wrong; the connection closes after it.
 

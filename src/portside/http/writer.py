@@ -323,6 +323,12 @@ class ResponseWriter(BufferedIOBase):
         self._framing = Framing.RAW
         self._sink.flush()
 
+    def break_off(self) -> None:
+        """The rest of the body will not come: what was sent must not look whole, so the connection has to be closed."""
+        if self._framing is Framing.OPEN:
+            self._framing = Framing.CLOSE
+        self.broken = True
+
     def hand_over(self) -> None:
         """The handler goes on with the socket itself: what is kept leaves, and the connection's end ends the body."""
         if self._framing is Framing.OPEN and self._head is not None:

@@ -155,7 +155,7 @@ class Relay:
         script.close()
         self._tell(script.exit_code, str(error), script.errors)
         if self._spoken:
-            self._handler.close_connection = True
+            self._handler.break_off()
         else:
             self._handler.send_error(_STATUSES[type(error)])
 
