@@ -142,7 +142,7 @@ class Connection:
         return not os.get_blocking(self._descriptor) or self._kernel_waits()
 
     def _kernel_waits(self) -> bool:
-        """True where a read has the kernel's own deadline (SO_RCVTIMEO), which is no time at all where there is none."""
+        """True where a read has the kernel's own deadline (SO_RCVTIMEO): a time other than 0."""
         borrowed = self._borrow()
         if borrowed is None:
             return False

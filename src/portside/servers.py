@@ -6,8 +6,8 @@
                        |
                        +-> UDPServer    -->  UnixDatagramServer
 
-and, for each of the four, `Threading...`, `Forking...`, `Green...` and `Async...`: the engine's mix-in before the server.
-What the hooks have in common, the machine that calls them, is in `portside.dispatcher`.
+and, for each of the four, `Threading...`, `Forking...`, `Green...` and `Async...`: the engine's mix-in before it. What
+the hooks have in common, the machine that calls them, is in `portside.dispatcher`.
 """
 
 import contextlib
@@ -150,8 +150,8 @@ class BaseServer:
         handler: Any = self.RequestHandlerClass
         if self.handler_args or not is_plain_class(handler):
             return handler(request, client_address, self, **self.handler_args)
-        # What `handler(...)` does, without a C frame for the handler's life: in a greenlet that is memory for every idle
-        # client and time for every switch.
+        # What `handler(...)` does, without a C frame for the handler's life: in a greenlet that is memory for every
+        # idle client and time for every switch.
         made = object.__new__(handler)
         made.__init__(request, client_address, self)
         return made

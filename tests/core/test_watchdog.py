@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,12 +65,6 @@ def turn_for(seconds: float) -> None:
 
 
 # What it costs
-
-
-def times_asleep(thread: threading.Thread) -> int:
-    """How often a thread has gone to sleep by itself."""
-    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
-    return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
 
 
 def test_a_hub_at_work_does_not_wake_it_for_each_message() -> None:

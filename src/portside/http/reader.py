@@ -176,7 +176,6 @@ class SocketHeads(HeadSource, PatientReader):
         PatientReader.__init__(self, sock.recv)
         self._waits = Waits(sock)
         self._waits.set(idle)
-        self.wait_at_most = self._waits.set
 
     @property
     def file(self) -> Any:
@@ -187,6 +186,10 @@ class SocketHeads(HeadSource, PatientReader):
     def buffered(self) -> int:
         """Bytes that can be read without waiting."""
         return len(self._buffer)
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Let every read last so many seconds from now on; None is for ever."""
+        self._waits.set(seconds)
 
     def give_back(self, data: bytes) -> None:
         """Put bytes in front of what is unread."""
@@ -228,9 +231,6 @@ class GreenHeads(HeadSource):
         self._idle = idle
         heads.wait_at_most(idle)
         self._take_head = heads.take
-        self._more = heads.more
-        self._take = file.read
-        self.give_back = heads.give_back
 
     def head(self) -> bytes:
         """See `HeadSource.head`; one call where the head has come whole, and is the one before where they are equal."""
@@ -248,9 +248,20 @@ class GreenHeads(HeadSource):
             self._idle = seconds
             self._heads.wait_at_most(seconds)
 
+    def give_back(self, data: bytes) -> None:
+        """Put bytes in front of what is unread."""
+        self._heads.give_back(data)
+
     def _unread(self) -> bytes:
         found: bytes = self.file.peek() if self.buffered else b""
         return found
+
+    def _more(self) -> bool:
+        return bool(self._heads.more())
+
+    def _take(self, size: int) -> bytes:
+        taken: bytes = self.file.read(size)
+        return taken
 
     @contextlib.contextmanager
     def _kept_wait(self) -> Iterator[None]:

@@ -114,7 +114,7 @@ class Replies(RequestLog):
     _length: int | None = None  # its Content-Length
     _coded = False  # whether it has a Transfer-Encoding
     _told = False  # whether it has a Connection
-    _is_usual = False  # whether what `send_response` calls is ours
+    _is_usual = False  # whether what `send_response` and `end_headers` call is ours
 
     def send_response(self, code: int, message: str | None = None) -> None:
         """Begin a response: the status line, Server and Date; also logs the request.
@@ -151,7 +151,7 @@ class Replies(RequestLog):
         return found[1]
 
     def _look_for_overrides(self) -> None:
-        """See whether what `send_response` calls is ours: then it need not be called."""
+        """See whether what `send_response` and `end_headers` call is ours: then it need not be called."""
         cls, own = type(self), vars(self)
         self._is_usual = all(getattr(cls, name) is ours and name not in own for name, ours in _USUAL.items())
 
@@ -212,8 +212,13 @@ class Replies(RequestLog):
 
     def end_headers(self) -> None:
         """End the head. It leaves with the first byte of the body, at the latest when the request ends."""
-        self._buffer(b"\r\n")
-        self.flush_headers()
+        lines = getattr(self, "_headers_buffer", None)
+        if self._is_usual and lines and self._status and self.wfile is self._writer and self.request_version != _OLDEST:
+            self._headers_buffer = []  # what `flush_headers` does, for less
+            self._begin_body(self._writer, lines)
+        else:
+            self._buffer(b"\r\n")
+            self.flush_headers()
 
     def flush_headers(self) -> None:
         """Hand the buffered headers to `wfile`; to a client of HTTP/0.9, which knows of none, nothing."""
@@ -227,6 +232,7 @@ class Replies(RequestLog):
         if writer is None or self.wfile is not writer:  # the program has put a file of its own there
             self.wfile.write(b"".join(buffered))
         elif self._status and buffered[-1] == b"\r\n":
+            buffered.pop()  # the empty line: the writer may have a header to add
             self._begin_body(writer, buffered)
         else:
             writer.write(b"".join(buffered))
@@ -236,7 +242,6 @@ class Replies(RequestLog):
         status, self._status = self._status, 0
         modern = self.protocol_version >= "HTTP/1.1"
         kind = framing(self.command, status, self._length, self._coded, modern and self.request_version >= "HTTP/1.1")
-        lines.pop()  # the empty line: the writer may have a header to add
         if status >= 200 and kind is not _OTHER:
             self._answered = status
             if kind is _CLOSE or not self._can_go_on():
@@ -256,12 +261,6 @@ class Replies(RequestLog):
     def _can_go_on(self) -> bool:
         """Whether the connection can be used after this response; a subclass knows more."""
         return True
-
-    def break_off(self) -> None:
-        """End the connection without an end of the response that is under way: its client sees that it is not whole."""
-        self.close_connection = True
-        if self._writer is not None:
-            self._writer.break_off()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Send, and log, an answer that says what went wrong; the connection closes after it.
@@ -317,7 +316,7 @@ def _status_line(version: str, code: int, message: str) -> bytes:
 
 
 # Header lines as they are sent, by name and value: programs repeat themselves. Bounded in length and number; what has
-# a meaning for us is not kept, since it is to be looked at each time; but a Content-Length is, together with its number.
+# a meaning for us is not kept, since it is to be looked at each time; but a Content-Length is, with its number.
 _KNOWN_LINES: dict[tuple[str, Any], Any] = {}
 _SHORT = 64  # characters
 _MANY = 1024
@@ -333,10 +332,14 @@ def _keep_line(keyword: str, value: Any, line: Any) -> None:
 # How responses begin, by all that they begin with, each with the second that it says.
 _OPENINGS: dict[tuple[Any, ...], tuple[int, bytes]] = {}
 
-# The methods that `send_response` calls, and who wants to be asked for them; `log_request` it calls in any case.
+# The methods that `send_response` and `end_headers` call, and who wants to be asked for them; `log_request` is called
+# in any case.
 _USUAL = {
     name: getattr(Replies, name)
-    for name in ("send_response_only", "send_header", "version_string", "date_time_string", "__getattribute__")
+    for name in (
+        *("send_response_only", "send_header", "version_string", "date_time_string", "flush_headers"),
+        "__getattribute__",
+    )
 }
 
 # What a response says of its connection where the handler has not, by whether it closes and the request's version:
@@ -344,6 +347,7 @@ _USUAL = {
 _CLOSING = {"HTTP/1.1": b"Connection: close\r\n"}
 _KEEPING = {"HTTP/1.0": b"Connection: keep-alive\r\n"}
 
+_OLDEST = "HTTP/0.9"  # a version without heads
 _OTHER, _CLOSE = Framing.OTHER, Framing.CLOSE  # names that need one look-up less
 
 # Headers of a response that are looked at, and what Connection says of keeping it open.

@@ -195,7 +195,7 @@ class Requests(Replies):
         return True
 
     def _can_go_on(self) -> bool:
-        """Whether the connection can be used after the response: not in a drain, nor before a body that nobody wants."""
+        """Whether the connection can be used after the response: not in a drain, nor before an unwanted body."""
         return self._body.before_reading is None and not self._record.ending
 
     def _refuse(self, error: HTTPError) -> None:

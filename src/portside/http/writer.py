@@ -254,6 +254,11 @@ class ResponseWriter(BufferedIOBase):
                 self._send(b"%b\r\n%b" % (head, b))
                 self._left -= size
                 return size
+        elif type(b) is bytes and self._framing is _RAW and self._head is None and 0 < len(b) <= JOINED:
+            self.started = True
+            self.sent += len(b)
+            self._send(b)
+            return len(b)
         data: Any = b if isinstance(b, bytes) else memoryview(b).cast("B")
         size = len(data)
         if not size:
@@ -308,8 +313,8 @@ class ResponseWriter(BufferedIOBase):
 
     def end(self) -> None:
         """The request is over: send what is kept, and the end of the body."""
-        if self._framing is _LENGTH and self._head is None and not (self._left or self._keeps):
-            self._framing = _RAW
+        if self._head is None and not (self._keeps or self._framing is Framing.OPEN or self._left):
+            self._framing = _RAW  # what is most common: there is nothing left to do
             return
         if self._framing is Framing.OPEN:
             if self._head is None:

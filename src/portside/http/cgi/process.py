@@ -1,7 +1,7 @@
 """A script as a process: started in a session of its own, read and fed at once, ended for certain.
 
-Everything happens in the caller's thread or task, around one `Poller`: what the script writes is handed on as it comes, what it
-says on its standard error is kept for the log, what its client sends is fed to it whenever it has room, and two
+Everything happens in the caller's thread or task, around one `Poller`: what the script writes is handed on as it comes,
+what it says on its standard error is kept for the log, what its client sends is fed to it whenever it has room, and two
 deadlines are watched. So neither direction is ever held in memory, and neither can block the other.
 """
 

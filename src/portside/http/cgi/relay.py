@@ -7,6 +7,7 @@ from typing import Any
 from portside.http.cgi.output import BadOutput, ScriptHead, head_end, parse_head
 from portside.http.cgi.process import Script, ScriptTimeout
 from portside.http.cgi.request import Body, BodyTooLarge, ScriptRequest
+from portside.http.writer import ResponseWriter
 from portside.telemetry import ScriptFailed, emit
 
 # What the client is told of a script that breaks the rules before it has said anything (RFC 9110, 15.6).
@@ -155,7 +156,9 @@ class Relay:
         script.close()
         self._tell(script.exit_code, str(error), script.errors)
         if self._spoken:
-            self._handler.break_off()
+            self._handler.close_connection = True
+            if isinstance(writer := self._handler.wfile, ResponseWriter):
+                writer.break_off()
         else:
             self._handler.send_error(_STATUSES[type(error)])
 

@@ -28,6 +28,11 @@ HOP_BY_HOP = frozenset(
 REMEMBERED = 1024
 
 
+# Whole heads are remembered where they have few fields and few characters; others are likely to come once only.
+FEW = 8
+SHORT = 512
+
+
 class Kind(Enum):
     """What a header field is to the server."""
 
@@ -64,6 +69,24 @@ class Head(NamedTuple):
 
 
 def checked(status: str, headers: Sequence[tuple[str, str]]) -> Head:
+    """What `check` returns and raises; an answer like one before is known."""
+    if type(headers) is not list or len(headers) > FEW:
+        return check(status, headers)
+    key = (status, *headers)
+    try:
+        head = _heads.get(key)
+    except TypeError:  # lists in the place of tuples, which can change
+        return check(status, headers)
+    if head is None:
+        head = check(status, headers)
+        if len(head.fields) <= SHORT and "\nset-cookie:" not in f"\n{head.fields.lower()}":  # that is nobody else's
+            if len(_heads) >= REMEMBERED:
+                _heads.clear()  # most are the same but for a length: the usual ones will soon be back
+            _heads[key] = head
+    return head
+
+
+def check(status: str, headers: Sequence[tuple[str, str]]) -> Head:
     """Check what an application gave to `start_response`.
 
     Raises:
@@ -84,6 +107,9 @@ def checked(status: str, headers: Sequence[tuple[str, str]]) -> Head:
             has_date, has_server = has_date or kind is Kind.DATE, has_server or kind is Kind.SERVER
         lines.append(f"{name}: {value}\r\n")
     return Head(code, line, "".join(lines), length, has_date, has_server)
+
+
+_heads: dict[tuple[object, ...], Head] = {}
 
 
 # wsgiref's way to say so, exception and words, which its own tests know.
