@@ -1,6 +1,6 @@
 """The green engine: a handler runs in a greenlet on the compiled hub, and waits for its client there.
 
-`serve_forever` runs the hub: accepting is one of its tasks, so hooks which wait (a `get_request` that shakes hands) hold
+`serve_forever` runs the hub. Accepting is one of its tasks, so hooks which wait (a `get_request` that shakes hands) hold
 up no handler. Handlers live in that thread, as the async engine's do, and end with it.
 """
 
