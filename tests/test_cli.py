@@ -243,7 +243,7 @@ WRONG = {
     "serve shout: 9000": "as in shout:Shout",
     "serve :Shout 9000": "as in shout:Shout",
     "serve shout.py:Shout:x 9000": "as in shout:Shout",
-    "serve shout:Shout 9000 --engine green": "invalid choice: 'green'",
+    "serve shout:Shout 9000 --engine blue": "invalid choice: 'blue'",
     "serve shout:Shout 9000 --max-handlers 0": "a whole number from 1 on",
     "serve shout:Shout 9000 --max-handlers many": "a whole number from 1 on",
     "serve shout:Shout 9000 --drain -1": "a number of seconds, 0 or more",

@@ -1,7 +1,7 @@
 """The green engine: a handler runs in a greenlet on the compiled hub, and waits for its client there.
 
-`serve_forever` runs the hub. Accepting is one of its tasks, so hooks which wait (a `get_request` that shakes hands) hold
-up no handler. Handlers live in that thread, as the async engine's do, and end with it.
+`serve_forever` runs the hub. Accepting is one of its tasks, so a hook that waits (a `get_request` which shakes hands)
+holds up no handler. Handlers live in that thread, as the async engine's do, and end with it.
 """
 
 import socket

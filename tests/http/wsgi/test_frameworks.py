@@ -97,7 +97,7 @@ def ask(
     return answer.status, answer.read()
 
 
-@pytest.mark.parametrize("engine", ["serial", "threads", "forks"])
+@pytest.mark.parametrize("engine", ["serial", "threads", "forks", "green"])
 @pytest.mark.parametrize("text", [FLASK, DJANGO], ids=["flask", "django"])
 def test_application(text: str, engine: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(text)
