@@ -425,12 +425,20 @@ SERVERS = [name for name in NAMES if "_client" not in name and name != ENDS_BY_I
 EMBEDDED = ["embed_asyncio.py", "embed_gevent.py"]
 CHATS = ["chat_many_server.py", "chat_relay_server.py"]
 MODERN = [*CHATS, "proxy_server.py", "remote_execution_server.py", "upload_server.py", *EMBEDDED]  # drain and return
+POOLS = ["echo_pool_processes.py", "echo_pool_threads.py"]
 KEEP_SIGTERM = [*MODERN, "echo_pool_processes.py"]  # which has to end its children
 SIDE_BY_SIDE = [talk for talk in TALKS if re.search("embed|forking|threading|pool|remote|upload", talk.server)]
 
 
 def ends_quietly(errors: str) -> bool:
     return errors == "" or (errors.count("Traceback") == 1 and errors.endswith("KeyboardInterrupt\n"))
+
+
+def await_pool(server: Server) -> None:
+    """Until all workers of a pool serve: one that begins after the end would say that the server is closed."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(plain(server.address)) for _ in range(16)]
+        assert all(map(answers, clients))
 
 
 def is_gone(process: Process) -> bool:
@@ -445,6 +453,8 @@ def is_gone(process: Process) -> bool:
 @pytest.mark.parametrize("name", SERVERS)
 def test_ends_by_interrupt(name: str, tmp_path: Path) -> None:
     with serving(name, tmp_path) as server:
+        if name in POOLS:
+            await_pool(server)
         code, errors = server.end(signal.SIGINT, group=True)
         assert (code, ends_quietly(errors)) == (0 if name in MODERN else -signal.SIGINT, True), errors
         assert wait_until(partial(is_gone, server.process))
@@ -491,7 +501,7 @@ def test_two_at_once(name: str, tmp_path: Path) -> None:
         assert wait_until(lambda: not process.children())
 
 
-@pytest.mark.parametrize("name", ["echo_pool_processes.py", "echo_pool_threads.py"])
+@pytest.mark.parametrize("name", POOLS)
 def test_pool_has_sixteen_workers(name: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(serving(name, tmp_path))

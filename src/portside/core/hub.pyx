@@ -153,9 +153,10 @@ cdef uint64_t CLOCK = 0xFFFFFFFFFFFFFFFE
 # Greenlets that are kept for the next task: a burst of short connections starts none. Each keeps about 6 KiB.
 cdef int IDLE_WORKERS = 64
 
-# Bytes that a task may move without waiting before the others get a turn: 16 KiB of short lines take a handler about
-# a tenth of a millisecond, so that a client among fifty that send without pause waits for some five.
-cdef Py_ssize_t CREDIT = 16384
+# Bytes that a task may move without waiting before the others get a turn: 4 KiB of short lines take a handler some thirty
+# millionths of a second, so that a client among fifty that send without pause waits for about four thousandths. What
+# moves faster counts less (`BULK` in stream.pyx).
+cdef Py_ssize_t CREDIT = 4096
 
 # Compiled functions have no Python frames; this one has.
 _a_function = types.FunctionType(compile("None", "<portside>", "eval"), {})
