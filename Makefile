@@ -71,7 +71,8 @@ bench: $(READY) ## Measure throughput, latency and memory
 fuzz: $(READY) ## Property tests with many examples each, then the fuzzers for a minute each
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --timeout=0 \
 		-o faulthandler_timeout=0
-	@for program in fuzz/fuzz_*.py; do echo "$$program"; $(BIN)/python $$program --seconds $(FUZZ_SECONDS) || exit; done
+	@for program in fuzz/fuzz_*.py; do echo "$$program"; \
+		$(BIN)/python -m fuzz.$$(basename $$program .py) --seconds $(FUZZ_SECONDS) || exit; done
 
 asan: $(READY) ## The tests of the core under AddressSanitizer and with bounds checks (minutes)
 	@tools/asan.sh

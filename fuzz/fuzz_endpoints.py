@@ -1,16 +1,13 @@
-"""Fuzz ``Endpoint.parse``: any text gives an endpoint that round-trips, or EndpointError; nothing else.
+"""Fuzz `Endpoint.parse`: any text gives an endpoint that round-trips, or EndpointError; nothing else.
 
-``python fuzz/fuzz_endpoints.py --seconds 60`` uses atheris where it is installed, else seeded random texts; a text that
-breaks the contract ends the run with its traceback. ``--seed N`` repeats a random run.
+python -m fuzz.fuzz_endpoints --seconds 60
 """
 
-import argparse
-import importlib
 import random
 import sys
-import time
-from importlib.util import find_spec
 
+from fuzz._runner import run
+from portside import endpoint_text, endpoints
 from portside.endpoints import Endpoint, EndpointError
 
 # What endpoints are made of, and what breaks parsers: texts of nothing but noise would fail at the scheme.
@@ -36,7 +33,6 @@ PIECES = [
 ]
 LONGEST = 8  # pieces in a text
 NOISE = 0.3  # share of texts with a strange character: most stay nearly right, and get far into the parser
-BATCH = 1000  # texts between two looks at the clock
 
 
 def check(text: str) -> None:
@@ -49,9 +45,9 @@ def check(text: str) -> None:
         raise AssertionError(f"{text!r} became {endpoint!r}, and its text {str(endpoint)!r} something else")
 
 
-def check_bytes(data: bytes) -> None:
-    """Hold what bytes spell against the contract; bytes that are no UTF-8 become surrogates, as in sys.argv."""
-    check(data.decode("utf-8", "surrogateescape"))
+def as_text(data: bytes) -> str:
+    """What bytes spell; those that are no UTF-8 become surrogates, as in sys.argv."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def random_text(source: random.Random) -> str:
@@ -62,38 +58,5 @@ def random_text(source: random.Random) -> str:
     return "".join(pieces)
 
 
-def run_random(seconds: float, seed: int) -> int:
-    """Try random texts for a while; returns how many."""
-    source = random.Random(seed)
-    deadline = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < deadline:
-        for _ in range(BATCH):
-            check(random_text(source))
-        count += BATCH
-    return count
-
-
-def run_atheris(seconds: float) -> None:
-    """Let atheris look for texts, guided by coverage; it ends the process by itself."""
-    atheris = importlib.import_module("atheris")
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}"], check_bytes)
-    atheris.Fuzz()
-
-
-def main() -> None:
-    """Read the options and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long to run (default: 60)")
-    parser.add_argument("--seed", type=int, default=0, help="start of the random texts (default: 0)")
-    options = parser.parse_args()
-    if find_spec("atheris"):
-        run_atheris(options.seconds)
-    else:
-        count = run_random(options.seconds, options.seed)
-        sys.stdout.write(f"{count} random texts kept the contract (seed {options.seed})\n")
-
-
 if __name__ == "__main__":
-    main()
+    run(check, random_text, led_by=(endpoint_text, endpoints), from_bytes=as_text)

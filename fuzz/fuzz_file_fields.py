@@ -1,21 +1,15 @@
 """Fuzz the fields that file requests are decided by: any bytes give an answer, and one that is true.
 
-    python fuzz/fuzz_file_fields.py --seconds 60
+    python -m fuzz.fuzz_file_fields --seconds 60
 
 The contract: Range, If-*, and Accept-Encoding never raise, whatever they hold; every span that is sent lies within the
-file; the length that is promised is that of what is sent; a 304 and a 412 answer a condition that was asked. With
-atheris (`pip install atheris`) what is tried is led by coverage; without it, it is random, and the same for the same
---seed.
+file; the length that is promised is that of what is sent; a 304 and a 412 answer a condition that was asked.
 """
 
-import argparse
-import importlib
-import itertools
 import random
-import sys
-import time
-from types import ModuleType
 
+from fuzz._runner import run
+from portside.http.files import answers, conditions, encodings, ranges
 from portside.http.files.answers import ASKED, Answer, Representation, conditional, content
 from portside.http.files.conditions import ETag, Validators, read_date, read_etags
 from portside.http.files.encodings import CODINGS, accepted
@@ -77,23 +71,6 @@ def expect(holds: bool, complaint: str, data: bytes) -> None:
 # Where inputs come from
 
 
-def guided(atheris: ModuleType, seconds: int) -> None:
-    """Let atheris search for inputs that reach new code; ends the process."""
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=2000"], check)
-    atheris.Fuzz()
-
-
-def unguided(seconds: int, seed: int) -> None:
-    """Try random inputs until the time is over."""
-    source, end = random.Random(seed), time.monotonic() + seconds
-    for count in itertools.count():
-        if time.monotonic() > end:
-            sys.stdout.write(f"{count} inputs in {seconds} s, nothing found (seed {seed})\n")
-            return
-        check(made_up(source))
-
-
 def made_up(source: random.Random) -> bytes:
     """An input of a few fields, whose values are of tokens and of noise."""
     lines = [source.randbytes(3).replace(b"\n", b"\0")]
@@ -104,20 +81,5 @@ def made_up(source: random.Random) -> bytes:
     return lines[0] + b"\n".join(lines[1:])
 
 
-def main() -> None:
-    """Read the options, and fuzz with what is installed."""
-    parser = argparse.ArgumentParser(description="Fuzz the fields that file requests are decided by.")
-    parser.add_argument("--seconds", type=int, default=60, help="how long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs, without atheris")
-    options = parser.parse_args()
-    try:
-        atheris = importlib.import_module("atheris")
-    except ImportError:
-        sys.stderr.write("atheris is not installed (pip install atheris): the inputs are random, not guided\n")
-        unguided(options.seconds, options.seed)
-    else:
-        guided(atheris, options.seconds)
-
-
 if __name__ == "__main__":
-    main()
+    run(check, made_up, led_by=(answers, conditions, encodings, ranges))

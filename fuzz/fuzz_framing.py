@@ -1,21 +1,12 @@
 """Fuzz portside.framing: any bytes give frames or one of the two errors, and the same ones however they are split.
 
-    python fuzz/fuzz_framing.py --seconds 60
-
-With atheris (`pip install atheris`) what is tried is led by the coverage of the codecs; without it, it is random, and
-the same for the same --seed. A finding ends the run with a traceback and the bytes that led to it.
+python -m fuzz.fuzz_framing --seconds 60
 """
 
-import argparse
-import importlib
-import inspect
-import itertools
 import random
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from types import FunctionType, ModuleType
+from collections.abc import Iterable
 
+from fuzz._runner import run
 from portside import framing
 from portside.framing import (
     Codec,
@@ -95,32 +86,6 @@ def comes_back(codec: Codec, frame: bytes) -> bool:
 # Where inputs come from
 
 
-def guided(atheris: ModuleType, seconds: int) -> None:
-    """Let atheris search for inputs that reach new code; ends the process."""
-    for function in functions_of(framing):
-        atheris.instrument_func(function)
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", f"-max_len={LONGEST}"], check)
-    atheris.Fuzz()
-
-
-def functions_of(module: ModuleType) -> Iterator[FunctionType]:
-    """The functions and methods that a module defines; those that dataclasses generate are not of interest."""
-    classes = [kind for _, kind in inspect.getmembers(module, inspect.isclass)]
-    members = (function for holder in (module, *classes) for _, function in inspect.getmembers(holder))
-    own = (member for member in members if isinstance(member, FunctionType))
-    yield from {function for function in own if function.__code__.co_filename == module.__file__}
-
-
-def unguided(seconds: int, seed: int) -> None:
-    """Try random inputs until the time is over."""
-    source, end = random.Random(seed), time.monotonic() + seconds
-    for count in itertools.count():
-        if time.monotonic() > end:
-            sys.stdout.write(f"{count} inputs in {seconds} s, nothing found (seed {seed})\n")
-            return
-        check(made_up(source))
-
-
 def made_up(source: random.Random) -> bytes:
     """An input of frames, of tokens, and of noise: whole frames lead the decoders past the first header."""
     choice = source.randrange(256)
@@ -137,20 +102,5 @@ def part(source: random.Random, codec: Codec) -> bytes:
         return noise
 
 
-def main() -> None:
-    """Read the options, and fuzz with what is installed."""
-    parser = argparse.ArgumentParser(description="Fuzz portside.framing.")
-    parser.add_argument("--seconds", type=int, default=60, help="how long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs, without atheris")
-    options = parser.parse_args()
-    try:
-        atheris = importlib.import_module("atheris")
-    except ImportError:
-        sys.stderr.write("atheris is not installed (pip install atheris): the inputs are random, not guided\n")
-        unguided(options.seconds, options.seed)
-    else:
-        guided(atheris, options.seconds)
-
-
 if __name__ == "__main__":
-    main()
+    run(check, made_up, led_by=(framing,))

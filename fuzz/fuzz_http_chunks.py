@@ -1,19 +1,15 @@
 """Fuzz chunked bodies: any bytes give a body, or an HTTPError; the same ones however they are split.
 
-    python fuzz/fuzz_http_chunks.py --seconds 60
-
-A finding ends the run with a traceback and the bytes that led to it.
+python -m fuzz.fuzz_http_chunks --seconds 60
 """
 
-import argparse
 import random
-import sys
-import time
 
+from fuzz._runner import run
+from portside.http import bodies
 from portside.http.bodies import ChunkDecoder
 from portside.http.errors import HTTPError
 
-BATCH = 1000  # bodies between two looks at the clock
 TOKENS = (
     b"\r\n",
     b"\n",
@@ -36,8 +32,9 @@ NOISE = 0.3  # share of bodies with a byte changed
 Outcome = tuple[bytes, bytes, str]
 
 
-def check(data: bytes, step: int) -> None:
-    """Hold one body against the contract."""
+def check(body: tuple[bytes, int]) -> None:
+    """Hold one body, and the size of the pieces that it comes in, against the contract."""
+    data, step = body
     whole, pieces = outcome(data, len(data) + 1), outcome(data, step)
     if whole != pieces:
         raise AssertionError(f"{data!r} gives {whole} at once, and {pieces} in pieces of {step} bytes")
@@ -54,13 +51,18 @@ def outcome(data: bytes, step: int) -> Outcome:
     return decoded, bytes(decoder.rest), ""
 
 
-def made_up(source: random.Random) -> bytes:
+def in_pieces(data: bytes) -> tuple[bytes, int]:
+    """An input of bytes: the first of them is the size of the pieces."""
+    return data[1:], sum(data[:1]) % 40 + 1
+
+
+def made_up(source: random.Random) -> tuple[bytes, int]:
     """Chunks, tokens, and noise."""
     data = bytearray(b"".join(part(source) for _ in range(source.randrange(1, 8))))
     while data and source.random() < NOISE:
         place = source.randrange(len(data))
         data[place : place + source.randrange(2)] = source.randbytes(1)
-    return bytes(data)
+    return bytes(data), source.randrange(1, 40)
 
 
 def part(source: random.Random) -> bytes:
@@ -71,19 +73,5 @@ def part(source: random.Random) -> bytes:
     return b"%x%b\r\n%b\r\n" % (len(payload), source.choice((b"", b"", b";a=b", b" ;c")), payload)
 
 
-def main() -> None:
-    """Read the options and run."""
-    parser = argparse.ArgumentParser(description="Fuzz portside.http.bodies.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long to run (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random bodies (default: %(default)s)")
-    options = parser.parse_args()
-    source, end, count = random.Random(options.seed), time.monotonic() + options.seconds, 0
-    while time.monotonic() < end:
-        for _ in range(BATCH):
-            check(made_up(source), source.randrange(1, 40))
-        count += BATCH
-    sys.stdout.write(f"{count} bodies kept the contract (seed {options.seed})\n")
-
-
 if __name__ == "__main__":
-    main()
+    run(check, made_up, led_by=(bodies,), from_bytes=in_pieces)

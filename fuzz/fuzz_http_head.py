@@ -1,23 +1,21 @@
 """Fuzz request heads: any bytes give a head, or an HTTPError with a status; nothing else.
 
-    python fuzz/fuzz_http_head.py --seconds 60
+    python -m fuzz.fuzz_http_head --seconds 60
 
 A head that is accepted is held against what a second reader, written as plainly as possible, makes of it: the two must
-agree on where the body ends. A finding ends the run with a traceback and the bytes that led to it.
+agree on where the body ends.
 """
 
-import argparse
 import random
-import sys
-import time
 
+from fuzz._runner import run
+from portside.http import head
 from portside.http.errors import HTTPError
 from portside.http.head import RequestHead, parse_head
 from portside.http.limits import HTTPLimits
 
 LIMITS = HTTPLimits()
 SMALL = HTTPLimits(request_line=40, header_line=40, header_bytes=120, header_count=4)
-BATCH = 1000  # heads between two looks at the clock
 LINES = (
     b"GET / HTTP/1.1",
     b"POST /a?b HTTP/1.0",
@@ -58,13 +56,13 @@ def check(data: bytes) -> None:
     """Hold one head against the contract."""
     for limits in (LIMITS, SMALL):
         try:
-            head = parse_head(data, limits)
+            found = parse_head(data, limits)
         except HTTPError as error:
             if not 400 <= error.status < 600:
                 raise AssertionError(f"{error.status} for {data!r}") from error
             continue
-        if (length := plain_length(data)) != length_of(head):
-            raise AssertionError(f"{data!r} has a body of {length}, and was read as {head!r}")
+        if (length := plain_length(data)) != length_of(found):
+            raise AssertionError(f"{data!r} has a body of {length}, and was read as {found!r}")
 
 
 def length_of(head: RequestHead) -> int | str:
@@ -96,19 +94,5 @@ def made_up(source: random.Random) -> bytes:
     return bytes(data)
 
 
-def main() -> None:
-    """Read the options and run."""
-    parser = argparse.ArgumentParser(description="Fuzz portside.http.head.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long to run (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random heads (default: %(default)s)")
-    options = parser.parse_args()
-    source, end, count = random.Random(options.seed), time.monotonic() + options.seconds, 0
-    while time.monotonic() < end:
-        for _ in range(BATCH):
-            check(made_up(source))
-        count += BATCH
-    sys.stdout.write(f"{count} heads kept the contract (seed {options.seed})\n")
-
-
 if __name__ == "__main__":
-    main()
+    run(check, made_up, led_by=(head,))

@@ -1,21 +1,18 @@
 """Fuzz the files over green streams: whatever arrives, however split, is read as `io.BufferedReader` reads it.
 
-    python fuzz/fuzz_stream.py --seconds 60
+    python -m fuzz.fuzz_stream --seconds 60
 
-The reader is compiled, so that no coverage leads the inputs: they are random, and the same for the same --seed. A
-finding ends the run with a traceback and the input that led to it.
+The reader is compiled, so that no coverage leads the inputs.
 """
 
-import argparse
 import io
 import itertools
 import random
 import socket
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
+from fuzz._runner import run
 from portside.core import hub
 from portside.core.sockets import GreenSocket
 
@@ -31,8 +28,9 @@ Step = tuple[str, int | None]
 # The property
 
 
-def check(pieces: list[bytes], steps: list[Step]) -> None:
+def check(tried: tuple[list[bytes], list[Step]]) -> None:
     """Try one input."""
+    pieces, steps = tried
     text = b"".join(pieces)
     model = io.BufferedReader(io.BytesIO(text))
 
@@ -121,19 +119,5 @@ def step(source: random.Random) -> Step:
     return name, some if name in ("read1", "readinto", "readinto1") else source.choice((some, *UNLIMITED))
 
 
-def main() -> None:
-    """Try random inputs until the time is over."""
-    parser = argparse.ArgumentParser(description="Fuzz the files over green streams.")
-    parser.add_argument("--seconds", type=int, default=60, help="how long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the inputs")
-    options = parser.parse_args()
-    source, end = random.Random(options.seed), time.monotonic() + options.seconds
-    for count in itertools.count():
-        if time.monotonic() > end:
-            sys.stdout.write(f"{count} inputs in {options.seconds} s, nothing found (seed {options.seed})\n")
-            return
-        check(*made_up(source))
-
-
 if __name__ == "__main__":
-    main()
+    run(check, made_up)
