@@ -11,13 +11,13 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from portside.core import hub
-from portside.core.offloading import THREADS, limit_offloading, offload
+from portside.core.offloading import offload
 from portside.core.sockets import GreenSocket
 from portside.core.stream import StreamReader, StreamWriter
 from tests.conftest import DEADLINE
@@ -29,13 +29,6 @@ GATHER = 65_536  # bytes that gather at most
 TCP_INFO_DATA_SEGS_IN = 19  # of struct tcp_info (linux/tcp.h), counted in words of 4 bytes from its u32 part
 
 Handler = Callable[[GreenSocket, Any, Any, socket.socket], Any]
-
-
-@pytest.fixture(autouse=True)
-def threads_go_home(no_leaks: None) -> Iterator[None]:
-    """The threads that `offload` has used end with the test."""
-    yield
-    limit_offloading(THREADS)
 
 
 def arrived(client: socket.socket) -> bytes:

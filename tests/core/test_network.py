@@ -3,22 +3,15 @@
 import errno
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from portside.core import hub, network, offloading
-from portside.core.offloading import limit_offloading
+from portside.core import hub, network
 from portside.core.sockets import GreenSocket
 from tests.conftest import DEADLINE
 
-
-@pytest.fixture(autouse=True)
-def threads_go_home(no_leaks: None) -> Iterator[None]:
-    """The threads that looked names up in one test are not there for the next."""
-    yield
-    limit_offloading(offloading.THREADS)
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 def test_names_are_those_of_the_socket_module() -> None:

@@ -4,7 +4,7 @@ import contextvars
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,11 +18,7 @@ from tests.core.places import hub, in_tasks, until
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="empty")
 
 
-@pytest.fixture(autouse=True)
-def threads_go_home(no_leaks: None) -> Iterator[None]:
-    """The threads of one test are not there for the next."""
-    yield
-    limit_offloading(offloading.THREADS)
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 def where() -> threading.Thread:
