@@ -40,6 +40,7 @@ LAYERS = (
         "frames",
         "framing",
         "gates",
+        "listening",
         "reading",
         "ownership",
         "telemetry",

@@ -52,6 +52,7 @@ class Connection:
         idle: its handler has said that it only waits for another request; see `portside.drain`.
         ending: a drain is under way, and its handler should begin nothing new.
         error: the exception behind the reason.
+        proxy: what a proxy has said of the client, a `portside.policy.proxy_protocol.Proxied`; None where none has.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Connection:
         "error",
         "idle",
         "opened",
+        "proxy",
         "reason",
         "woken",
     )
@@ -75,6 +77,7 @@ class Connection:
         self.opened = time.monotonic()
         self.reason = CloseReason.DONE
         self.error: BaseException | None = None
+        self.proxy: Any = None
         self.woken = self.idle = self.ending = False
         self._last = _UNKNOWN
 
@@ -264,7 +267,7 @@ class Connections:
         if heir is not request:
             record.follow(heir, self._gone)
             self._open[record.key] = record  # under both keys for a moment: a drain must not miss it
-            self.pop(request)
+            self._open.pop(id(request), None)
 
     def clear(self) -> None:
         """Forget every record without closing anything: what a forked child does with its parent's."""

@@ -18,7 +18,7 @@ from portside.addresses import address_text
 from portside.connections import Connections
 from portside.drain import GRACE, TICK, Drain
 from portside.finishing import Finisher
-from portside.gates import gates_of
+from portside.gates import Gate
 from portside.lifecycle import Lifecycle, Run, awaitable
 from portside.ownership import is_ours
 from portside.policy.accepting import AcceptAction, accept_action
@@ -110,6 +110,10 @@ class Transport:
     def prepare(self) -> None:
         """Before a loop: make sure that `get_request` does not wait when another loop was faster, and set `batch`."""
 
+    def gates(self) -> tuple[Gate, ...]:
+        """What requests pass before their handler."""
+        return ()
+
     def opened(self, request: Any, client_address: Any) -> None:
         """A request was accepted."""
 
@@ -145,7 +149,7 @@ class Dispatcher(Finisher):
 
     def serve(self, poll_interval: float) -> None:
         """One run, from the first turn to the end of its drain."""
-        self.gates = gates_of(self._server)
+        self.gates = self.transport.gates()
         run = self.lifecycle.begin()
         self._forced = False
         try:
@@ -204,7 +208,7 @@ class Dispatcher(Finisher):
     @contextlib.contextmanager
     def _single_run(self) -> Iterator[tuple[Run, Acceptor]]:
         """A run for one request. It is kept for the next: a program may handle all of its requests one by one."""
-        self.gates = self.gates or gates_of(self._server)
+        self.gates = self.gates or self.transport.gates()
         run, acceptor = self._unpark() or self._new_single()
         self.lifecycle.resume(run)
         try:
@@ -320,7 +324,7 @@ class Dispatcher(Finisher):
         """In a forked child: keep what concerns its one request, and let go of what is the parent's."""
         self.lifecycle.after_fork()
         self.transport.become_child()
-        ConnectionClosed.subscribers = ()  # the parent tells of the connection, once the child has ended
+        ConnectionClosed.subscribers = ConnectionRefused.subscribers = ()  # the parent tells, once the child has ended
 
     # -- the end --
 

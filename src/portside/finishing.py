@@ -5,7 +5,7 @@ behind them, since only they know who the client is.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from portside.blame import close_reason
@@ -21,15 +21,17 @@ class Passage:
         request: what has become of it so far.
         client_address: who the client is, as far as is known.
         admitted: whether it may go on to its handler.
+        refusal: why it was refused, where that is told as ConnectionRefused.
     """
 
-    __slots__ = ("_connections", "admitted", "client_address", "request")
+    __slots__ = ("_connections", "admitted", "client_address", "refusal", "request")
 
     def __init__(self, connections: Connections, request: Any, client_address: Any) -> None:
         self._connections = connections
         self.request = request
         self.client_address = client_address
         self.admitted = False
+        self.refusal: RefusalReason | None = None
 
     def becomes(self, request: Any, client_address: Any) -> None:
         """A gate was passed; the connection's record follows."""
@@ -46,6 +48,7 @@ class Finisher:
     Attributes:
         connections: the open connections.
         gates: what connections have to pass first; set before a loop.
+        on_passage: called with each request that has passed the gates, or was turned away there.
     """
 
     def __init__(self, server: Any) -> None:
@@ -53,6 +56,7 @@ class Finisher:
         self._inline = 0  # handlers that run in a loop's own thread
         self.connections = Connections()
         self.gates: tuple[Gate, ...] = ()
+        self.on_passage: Callable[[Passage], None] | None = None
 
     def conclude(self, request: Any, client_address: Any) -> None:
         """Finish a request wherever the engine has brought it, and close it whatever happens."""
@@ -116,6 +120,8 @@ class Finisher:
             self._blame(passage.request, error)
             raise
         finally:
+            if self.on_passage is not None:
+                self.on_passage(passage)
             if not passage.admitted:
                 self._server.shutdown_request(passage.request)
 
@@ -137,6 +143,7 @@ class Finisher:
             record.blame(CloseReason.CUT if record.woken else reason, error)
 
     def _refused(self, passage: Passage, reason: RefusalReason) -> None:
+        passage.refusal = reason
         emit(ConnectionRefused(server=self._server, client_address=passage.client_address, reason=reason))
 
     def failed(self, request: Any, client_address: Any, error: BaseException) -> None:
