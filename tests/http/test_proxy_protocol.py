@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,7 @@ OPTIONS = "send-proxy-v2 proxy-v2-options "
 
 def ask(connection: http.client.HTTPConnection) -> tuple[list[Any], dict[str, Any]]:
     """The client's own address, and what the server knows of it; by two requests, which agree."""
-    answers = []
+    answers: list[dict[str, Any]] = []
     for _ in range(2):
         connection.request("GET", "/")
         if not answers:
@@ -162,6 +163,15 @@ def test_behind_haproxy_that_ends_tls(serve: Serve, tmp_path: Path, certificate:
     told = {"authority": "localhost", "tls": "TLSv1.3", "cn": "localhost", "verified": True, "key": "EC256"}
     assert answer["client"] == own
     assert told.items() <= answer.items()
+
+
+def test_haproxy_takes_the_pages_example(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "behind-a-proxy.md").read_text(encoding="utf-8")
+    example = re.search(r"```haproxy\n(.*?)```", page, re.DOTALL)
+    assert example
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(example[1])
+    subprocess.run([installed("haproxy"), "-c", "-f", str(file)], check=True, capture_output=True, timeout=60)
 
 
 NGINX = """
