@@ -11,6 +11,7 @@ from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHan
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from portside.policy.proxy_protocol import ProxyProtocol
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -27,6 +28,8 @@ class Service:
             engine's default: 10,000 threads or tasks, 40 child processes. Without effect on the serial engine.
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
+        proxy_protocol: whether clients come through proxies that say who they are, and through which; None believes
+            nobody.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -39,12 +42,14 @@ class Service:
     max_handlers: int | None = None
     drain: float = DRAIN_SECONDS
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    proxy_protocol: ProxyProtocol | None = None
 
     def __post_init__(self) -> None:
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
+        _check_proxy_protocol(self.proxy_protocol, self.endpoints)
         _check_handler(self.handler, self.engine, self.endpoints)
 
 
@@ -68,6 +73,16 @@ def _check_numbers(max_handlers: object, drain: object) -> None:
 def _check_arguments(handler_args: object) -> None:
     if not isinstance(handler_args, Mapping):
         raise TypeError(f"handler_args={handler_args!r} must be a mapping of names to values")
+
+
+def _check_proxy_protocol(proxy_protocol: object, endpoints: tuple[Endpoint, ...]) -> None:
+    if proxy_protocol is None:
+        return
+    if not isinstance(proxy_protocol, ProxyProtocol):
+        raise TypeError(f"proxy_protocol={proxy_protocol!r} must be a portside.ProxyProtocol, or None")
+    for endpoint in endpoints:
+        if not endpoint.is_stream:
+            raise ValueError(f"proxy_protocol is for connections, and {endpoint} takes datagrams: serve it by itself")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:
