@@ -205,7 +205,7 @@ def test_files_read_and_write(world: World, newest: Identity) -> None:
 
     def client(tls: Tls) -> str:
         with tls.makefile("wb", 0) as questions, tls.makefile("rw", encoding="utf-8", newline="\n") as text:
-            assert isinstance(questions, io.RawIOBase)
+            assert isinstance(questions, io.IOBase)
             assert questions.write(memoryview(b"one\ntwo\nthree\n")) == 14
             text.write("zwölf\n")
             text.flush()
@@ -252,6 +252,8 @@ def test_file_is_sent(world: World, newest: Identity, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suppress", [True, False])
 def test_end_without_goodbye(world: World, identity: Identity, suppress: bool) -> None:
+    identity.server.num_tickets = 0  # a Unix socket that is closed over unread ones resets the connection
+
     def server(sock: Any) -> Any:
         with identity.serve(sock, suppress_ragged_eofs=suppress) as tls:
             assert tls.recv(5) == b"hello"
@@ -325,7 +327,7 @@ def test_handshake_times_out(world: World, newest: Identity) -> None:
 
 
 def test_timeout_of_nothing_does_not_wait(world: World, newest: Identity) -> None:
-    shaken = threading.Event()
+    tried, shaken = threading.Event(), threading.Event()
 
     def server(sock: Any) -> None:
         with pytest.raises(ValueError, match="non-blocking"):
@@ -337,6 +339,7 @@ def test_timeout_of_nothing_does_not_wait(world: World, newest: Identity) -> Non
         with newest.serve(sock, do_handshake_on_connect=False) as tls:
             with pytest.raises(ssl.SSLWantReadError):
                 tls.do_handshake()
+            tried.set()
             tls.do_handshake(block=True)
             assert tls.gettimeout() == 0
             with pytest.raises(ssl.SSLWantReadError):
@@ -347,6 +350,7 @@ def test_timeout_of_nothing_does_not_wait(world: World, newest: Identity) -> Non
             shaken.set()
 
     def client(sock: Any) -> None:
+        until(tried)
         with newest.join(sock):
             until(shaken)
 

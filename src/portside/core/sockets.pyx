@@ -155,24 +155,6 @@ class GreenSocket(socket.socket):
         channel.idle = followed.idle
         channel.limit = followed.limit
 
-    def _until(self, bint write):
-        """When an operation that begins now must be over, on the monotonic clock."""
-        return (<Channel>self._channel).deadline(write)
-
-    def _wait(self, bint write, double by):
-        """The kernel has just refused to read, or write: wait until it may not, or with False until `by`."""
-        cdef Channel channel = self._channel
-        if write:
-            channel.stuffed = True
-        else:
-            channel.drained = True
-        return bool(channel.wait(write, by))
-
-    def _at_end(self):
-        """True when the peer, or a drain, has ended the stream, and all that the kernel had was received."""
-        cdef char one
-        return c_recv((<Channel>self._channel).fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0
-
     @property
     def has_deadline(self):
         """True when some operation may time out."""

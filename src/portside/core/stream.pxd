@@ -5,7 +5,13 @@ from cpython.object cimport PyObject
 from portside.core.hub cimport Channel
 
 
+cdef class Layer:
+    cdef Py_ssize_t receive(self, Stream stream, char *buffer, Py_ssize_t size, int flags) except -1
+    cdef int send(self, Stream stream, const char *data, Py_ssize_t size, double by) except -1
+
+
 cdef class Stream(Channel):
+    cdef Layer layer  # or None
     cdef PyObject *input  # bytes that were received, owned; or NULL
     cdef Py_ssize_t start  # the first that was not read
     cdef Py_ssize_t end  # behind the last that was received
@@ -18,6 +24,7 @@ cdef class Stream(Channel):
     cdef object broken  # why sending what was gathered failed
 
     cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1
+    cdef Py_ssize_t receive_raw(self, char *buffer, Py_ssize_t size, int flags, double *by) except -1
     cdef Py_ssize_t receive_carried(self, char *buffer, Py_ssize_t size, int flags) noexcept
     cdef Py_ssize_t fill(self) except -1
     cdef bytes take(self, Py_ssize_t count)
@@ -26,6 +33,7 @@ cdef class Stream(Channel):
     cdef bytes read_exactly(self, Py_ssize_t count)
     cdef Py_ssize_t read_into(self, char *buffer, Py_ssize_t size, bint whole) except -1
     cdef int send_all(self, const char *data, Py_ssize_t size, double by) except -1
+    cdef int send_raw(self, const char *data, Py_ssize_t size, double by) except -1
     cdef int write(self, const char *data, Py_ssize_t size) except -1
     cdef int gather(self, const char *data, Py_ssize_t size) except -1
     cdef int check(self) except -1

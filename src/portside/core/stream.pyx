@@ -8,6 +8,8 @@ has told of more.
 Output goes out at once when the handler has read all that its client sent. While there is unread input, writes gather,
 so that a client that sends many requests in a row gets their answers in one segment; they leave when the input is used
 up, when the handler waits for anything or returns, when 64 KiB are there, or at the first write after a millisecond.
+
+Between a stream and its descriptor there may be a layer, which is TLS (records.pyx).
 """
 
 import io
@@ -110,6 +112,18 @@ cdef void return_output(char *buffer) noexcept:
         free(buffer)
 
 
+cdef class Layer:
+    """What lies between a stream and its descriptor, such as TLS: the files over a stream are the same with and without."""
+
+    cdef Py_ssize_t receive(self, Stream stream, char *buffer, Py_ssize_t size, int flags) except -1:
+        """As `Stream.receive`."""
+        raise NotImplementedError
+
+    cdef int send(self, Stream stream, const char *data, Py_ssize_t size, double by) except -1:
+        """As `Stream.send_all`."""
+        raise NotImplementedError
+
+
 @cython.final
 @cython.no_gc_clear
 cdef class Stream(Channel):
@@ -132,8 +146,14 @@ cdef class Stream(Channel):
         Without a buffer they go behind the unread input: where that is, is found out between the wait and the receive,
         as another task may read the same stream meanwhile.
         """
-        cdef Py_ssize_t count
         cdef double by = -1
+        if self.layer is not None:
+            return self.layer.receive(self, buffer, size, flags)
+        return self.receive_raw(buffer, size, flags, &by)
+
+    cdef Py_ssize_t receive_raw(self, char *buffer, Py_ssize_t size, int flags, double *by) except -1:
+        """The same from the descriptor; `by` is when it must be over, or negative until that is needed."""
+        cdef Py_ssize_t count
         cdef bint inside = buffer == NULL
         cdef Hub hub = self.hub
         if self.broken is not None:
@@ -166,9 +186,9 @@ cdef class Stream(Channel):
                 self.drained = True
                 if inside and self.start == self.end:
                     self.drop()
-            if by < 0:
-                by = self.deadline(False)
-            if not self.wait(False, by):
+            if by[0] < 0:
+                by[0] = self.deadline(False)
+            if not self.wait(False, by[0]):
                 raise TimeoutError("timed out")
             self.drained = False
             hub = self.hub
@@ -356,6 +376,12 @@ cdef class Stream(Channel):
 
     cdef int send_all(self, const char *data, Py_ssize_t size, double by) except -1:
         """Send all of `data`; `by` is when it must be done, or negative to find out when it is needed."""
+        if self.layer is not None:
+            return self.layer.send(self, data, size, by)
+        return self.send_raw(data, size, by)
+
+    cdef int send_raw(self, const char *data, Py_ssize_t size, double by) except -1:
+        """The same to the descriptor."""
         cdef Py_ssize_t count
         cdef Hub hub = self.hub
         while True:

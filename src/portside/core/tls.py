@@ -3,8 +3,8 @@
 `ssl.SSLContext.sslsocket_class` is where the standard library lets another class in. The one that `install` puts there
 makes a `GreenSSLSocket` of a green socket, and leaves every other socket to the class that was there before.
 
-To OpenSSL the socket never blocks, whatever its timeout; what OpenSSL could not do for want of the network is done
-again when the hub says that it can be.
+OpenSSL works on memory; what it wrote there is sent, and what it wants to read is received, by the stream that a green
+socket is without TLS too (records.pyx).
 """
 
 import functools
@@ -13,9 +13,8 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from portside.core.hub import give_way, running_hub
+from portside.core.records import Records
 from portside.core.sockets import GreenSocket
-from portside.core.sync import Lock
 
 if TYPE_CHECKING:
 
@@ -24,7 +23,10 @@ if TYPE_CHECKING:
 
         do_handshake_on_connect: bool
         suppress_ragged_eofs: bool
-        _io_refs: int
+        _channel: Any
+        _connected: bool
+        _context: Any
+        _session: Any
         _sslobj: Any
 
         @classmethod
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 
         def _check_connected(self) -> None: ...
 
+        def _check_sendfile_params(self, file: Any, offset: int, count: int | None) -> None: ...
+
 else:
     _SSLSocket = ssl.SSLSocket
 
-# What an operation counts against its task's credit: as much as a TLS record holds (RFC 8446, section 5.1: 2^14 bytes).
-_RECORD = 16_384
+# Bytes of a file that are read and sent at once: four records.
+_BLOCK = 65_536
 
 # What is known of a connection only after its handshake.
 _ASKED_AFTER_HANDSHAKE = (
@@ -98,17 +102,24 @@ class _Giver:
             self._sock.settimeout(timeout)
 
 
-class _WholeFile(socket.SocketIO):
-    """A file without a buffer whose writes send all that they are given."""
+class _OverMemory:
+    """A context as `ssl.SSLSocket._create` sees it: it makes OpenSSL's side over memory, for `Records` to serve.
 
-    _sock: socket.socket
+    Args:
+        context: the real one.
+    """
 
-    def write(self, b: Any) -> int:
-        """Send all of `b` (bytes-like); returns its length in bytes."""
-        self._checkClosed()
-        self._sock.sendall(b)
-        with memoryview(b) as view:
-            return view.nbytes
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def _wrap_socket(
+        self, sock: "GreenSSLSocket", server_side: bool, server_hostname: str | None, *, owner: Any, session: Any
+    ) -> Any:
+        sock._context = self._context
+        return sock._joined(server_side, server_hostname, session)
 
 
 class GreenSSLSocket(_SSLSocket, GreenSocket):
@@ -120,25 +131,37 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
     """
 
     _origin: GreenSocket | None = None  # the socket that this one has taken over from, by which others may know it
-    _owes_handshake = False
     _class_before: Any = ssl.SSLSocket
-    _writing: Lock
+    _records: Records | None = None  # what is between the stream and its descriptor; None without TLS
 
     @classmethod
-    def _create(cls, sock: Any, *, do_handshake_on_connect: bool = True, **options: Any) -> Any:
+    def _create(cls, sock: Any, *, do_handshake_on_connect: bool = True, context: Any = None, **options: Any) -> Any:
         if not isinstance(sock, GreenSocket):
-            return cls._class_before._create(sock, do_handshake_on_connect=do_handshake_on_connect, **options)
-        made = super()._create(_Giver(sock), do_handshake_on_connect=False, **options)
-        made._take_over(sock)
+            return cls._class_before._create(
+                sock, do_handshake_on_connect=do_handshake_on_connect, context=context, **options
+            )
+        made = super()._create(_Giver(sock), do_handshake_on_connect=False, context=_OverMemory(context), **options)
+        made._context = context
+        made._follow(sock)
+        made._origin = sock
         made.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect and made._sslobj is not None:
             made._shake_hands_or_close()
         return made
 
-    def _take_over(self, sock: GreenSocket) -> None:
-        self._follow(sock)
-        self._origin = sock
-        self._writing = Lock()
+    def _joined(self, server_side: bool, server_hostname: str | None, session: Any) -> Any:
+        """OpenSSL's side of the connection, over memory that the stream brings to the peer."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        engine = self._context._wrap_bio(incoming, outgoing, server_side, server_hostname, owner=self, session=session)
+        self._records = Records(engine, incoming, outgoing, self.suppress_ragged_eofs)
+        self._records.join(self._channel)
+        return engine
+
+    def _part(self) -> None:
+        """There is no TLS any more."""
+        records, self._records, self._sslobj = self._records, None, None
+        if records is not None:
+            records.leave(self._channel)
 
     def _shake_hands_or_close(self) -> None:
         try:
@@ -155,84 +178,7 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
         if self._origin is not None:
             self._origin.settimeout(value)
 
-    # -- what waits --
-
-    def _patiently(self, what: str, operation: Callable[..., Any], *arguments: Any) -> Any:
-        """Have OpenSSL do something, again and again until it has not to wait."""
-        until: float | None = None
-        _give_way_in_time()
-        while True:
-            try:
-                return operation(*arguments)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                if self.gettimeout() == 0:
-                    raise
-                write = isinstance(error, ssl.SSLWantWriteError)
-            if until is None:
-                until = self._until(write)
-            if not self._wait(write, until):
-                raise TimeoutError(f"The {what} operation timed out")
-
-    def _engaged(self, what: str) -> Any:
-        """OpenSSL's side of the connection, which an operation keeps although another task may shut it down."""
-        if self._sslobj is None:
-            raise ValueError(f"{what} on closed or unwrapped SSL socket.")
-        if self._owes_handshake:
-            self.do_handshake()
-        return self._sslobj
-
-    def do_handshake(self, block: bool = False) -> None:
-        """Agree with the peer on how to talk; with `block` also where the timeout is 0."""
-        self._check_connected()
-        timeout = self.gettimeout()
-        if timeout == 0 and block:
-            self.settimeout(None)
-        try:
-            self._patiently("handshake", self._sslobj.do_handshake)
-        finally:
-            self.settimeout(timeout)
-        self._owes_handshake = False
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        """Up to `len` bytes, or into `buffer` and their number; b"" or 0 at the end."""
-        arguments = (len,) if buffer is None else (len, buffer)
-        try:
-            return self._patiently("read", self._read_some, self._engaged("Read"), *arguments)
-        except ssl.SSLError as error:
-            if error.args[0] != ssl.SSL_ERROR_EOF or not self.suppress_ragged_eofs:
-                raise
-            return b"" if buffer is None else 0
-
-    def _read_some(self, engaged: Any, *arguments: Any) -> Any:
-        if self.suppress_ragged_eofs and not engaged.pending() and self._at_end():
-            # OpenSSL must not see it: for it this is a failure, and what a handler still has to say could not be sent.
-            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer has left without a goodbye")
-        return engaged.read(*arguments)
-
-    def write(self, data: Any) -> int:
-        """Send some of `data`; returns how many bytes.
-
-        A record that OpenSSL could not send whole must be gone before another is begun, so tasks write in turn.
-        """
-        engaged = self._engaged("Write")
-        if not self._writing.acquire(blocking=self.gettimeout() != 0):
-            raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "another task is in the middle of a write")
-        try:
-            return int(self._patiently("write", engaged.write, data))
-        finally:
-            self._writing.release()
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        """Send some of `data`; returns how many bytes."""
-        return super().send(data, flags) if self._sslobj is None or flags else self.write(data)
-
-    def unwrap(self) -> socket.socket:
-        """End TLS on the connection, together with the peer; returns the socket, which goes on without."""
-        if self._sslobj is None:
-            return super().unwrap()
-        left: socket.socket = self._patiently("shutdown", self._sslobj.shutdown)
-        self._sslobj = None
-        return left
+    # -- connections --
 
     def accept(self) -> tuple[Any, Any]:
         """Wait for a client; returns its socket, after the handshake where that may be waited for, and its address."""
@@ -244,33 +190,116 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
             do_handshake_on_connect=self.do_handshake_on_connect and not later,
             suppress_ragged_eofs=self.suppress_ragged_eofs,
         )
-        wrapped._owes_handshake = later
+        wrapped._records.owes_handshake = later
         return wrapped, address
 
-    # -- files --
+    def _real_connect(self, address: Any, connect_ex: bool) -> Any:
+        if self.server_side:
+            raise ValueError("can't connect in server-side mode")
+        if self._connected or self._sslobj is not None:
+            raise ValueError("attempt to connect already-connected SSLSocket!")
+        self._sslobj = self._joined(False, self.server_hostname, self._session)
+        try:
+            code = GreenSocket.connect_ex(self, address) if connect_ex else GreenSocket.connect(self, address)
+            if not code:
+                self._connected = True
+                if self.do_handshake_on_connect:
+                    self.do_handshake()
+        except (OSError, ValueError):
+            self._part()
+            raise
+        return code
 
-    def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> Any:
-        """A file over the connection. It reads and writes through this object, not through the green socket below."""
-        if (mode, buffering) == ("wb", 0):
-            self._io_refs += 1
-            return _WholeFile(self, "w")
-        makefile: Any = socket.socket.makefile
-        return makefile(self, mode, buffering, **options)
+    def do_handshake(self, block: bool = False) -> None:
+        """Agree with the peer on how to talk; with `block` also where the timeout is 0."""
+        self._check_connected()
+        timeout = self.gettimeout()
+        if timeout == 0 and block:
+            self.settimeout(None)
+        try:
+            self._engaged("Handshake").shake_hands(self._channel)
+        finally:
+            self.settimeout(timeout)
 
+    def unwrap(self) -> socket.socket:
+        """End TLS on the connection, together with the peer; returns the socket, which goes on without."""
+        if self._records is None:
+            return super().unwrap()
+        self._records.unwrap(self._channel)
+        self._records = self._sslobj = None
+        return self
 
-def _give_way_in_time() -> None:
-    """Let the others have a turn when this task has had its share: TLS is work."""
-    hub = running_hub()
-    if hub is not None:
-        hub.credit -= _RECORD
-        if hub.credit <= 0:
-            give_way()
+    def shutdown(self, how: int) -> None:
+        """Shut one or both halves of the connection, after what was written has left. There is no TLS afterwards."""
+        GreenSocket.shutdown(self, how)
+        self._part()
+
+    def _real_close(self, *arguments: Any) -> None:
+        try:
+            GreenSocket._real_close(self, *arguments)
+        finally:
+            self._part()
+
+    # -- bytes --
+
+    def _engaged(self, what: str) -> Records:
+        if self._records is None:
+            raise ValueError(f"{what} on closed or unwrapped SSL socket.")
+        return self._records
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        """Up to `len` bytes, or into `buffer` and their number; b"" or 0 at the end."""
+        return self._engaged("Read").read(self._channel, len, buffer)
+
+    def write(self, data: Any) -> int:
+        """Send `data`, of which with a timeout of 0 only some may be; returns how many bytes."""
+        return self._engaged("Write").write(self._channel, data)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """At most `buflen` bytes; b"" at the end of the stream."""
+        if self._records is None or flags:
+            return super().recv(buflen, flags)
+        return self._records.read(self._channel, buflen)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send `data`, of which with a timeout of 0 only some may be; returns how many bytes."""
+        if self._records is None or flags:
+            return super().send(data, flags)
+        return self._records.write(self._channel, data)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of `data`."""
+        if self._records is None or flags or self.gettimeout() == 0:
+            super().sendall(data, flags)
+        else:
+            self._records.write(self._channel, data)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Send a file until its end, or `count` bytes of it; returns how many bytes."""
+        if self._records is None or self.gettimeout() == 0:
+            return super().sendfile(file, offset, count)
+        self._check_sendfile_params(file, offset, count)
+        if offset:
+            file.seek(offset)
+        sent = 0
+        try:
+            while data := file.read(_BLOCK if count is None else min(_BLOCK, count - sent)):
+                self.sendall(data)
+                sent += len(data)
+        finally:
+            if sent and hasattr(file, "seek"):
+                file.seek(offset + sent)
+        return sent
+
+    def pending(self) -> int:
+        """Bytes that can be read before anything is received."""
+        return 0 if self._records is None else self._records.pending(self._channel)
 
 
 def _after_handshake(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def asked(self: GreenSSLSocket, *arguments: Any, **options: Any) -> Any:
-        if self._owes_handshake:
+        if self._records is not None and self._records.owes_handshake:
             self.do_handshake()
         return method(self, *arguments, **options)
 

@@ -309,5 +309,5 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
 
 
 def _is_green_stream(sock: Any) -> bool:
-    """Whether a socket's own compiled files read and write its bytes as they are: not TLS."""
-    return hasattr(sock, "set_deadlines") and not hasattr(sock, "cipher")
+    """Whether a socket has compiled files, which read and write with and without TLS."""
+    return hasattr(sock, "set_deadlines")
