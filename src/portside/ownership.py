@@ -9,9 +9,13 @@ def is_ours(hook: Any) -> bool:
     return module.partition(".")[0] == __name__.partition(".")[0]
 
 
-_OBJECT_NEW: Any = object.__new__
-
-
 def is_plain_class(candidate: Any) -> bool:
-    """True for a class whose instances are made as `object`'s are: no metaclass and no `__new__` has a say."""
-    return type(candidate) is type and getattr(candidate, "__new__", None) is _OBJECT_NEW
+    """True for a class whose instances are made as `object`'s are: no metaclass and no `__new__` has a say.
+
+    That of a compiled class of ours has none either.
+    """
+    maker = getattr(getattr(candidate, "__new__", None), "__self__", None)
+    return type(candidate) is type and (maker is object or getattr(maker, "__module__", "").startswith(_CORE))
+
+
+_CORE = __name__.partition(".")[0] + ".core."

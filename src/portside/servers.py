@@ -152,7 +152,7 @@ class BaseServer:
             return handler(request, client_address, self, **self.handler_args)
         # What `handler(...)` does, without a C frame for the handler's life: in a greenlet that is memory for every
         # idle client and time for every switch.
-        made = object.__new__(handler)
+        made = handler.__new__(handler)
         made.__init__(request, client_address, self)
         return made
 

@@ -8,11 +8,6 @@ cdef class StreamFile:
         stream: the socket's stream.
     """
 
-    cdef object sock
-    cdef Stream stream
-    cdef readonly bint closed
-    cdef object __weakref__
-
     def __cinit__(self, sock, Stream stream not None, *_):
         self.sock = sock
         self.stream = stream
@@ -203,9 +198,6 @@ cdef class StreamWriter(StreamFile):
         stream: the socket's stream.
         size: bytes to keep back until there are more of them or `flush()` is called; 0 keeps nothing back.
     """
-
-    cdef Py_ssize_t size
-    cdef bytearray held
 
     def __cinit__(self, sock, Stream stream not None, Py_ssize_t size=0):
         self.size = size

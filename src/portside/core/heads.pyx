@@ -31,11 +31,33 @@ cdef class HeadReader:
         sock: a connected green stream socket.
     """
 
-    cdef Stream stream
-    cdef bytes last  # the head before
-
     def __cinit__(self, sock):
         self.stream = sock._channel
+
+    cdef Found next(self, Py_ssize_t most) except *:
+        """Take the next head into `last`, after one receive where nothing is unread.
+
+        A head of more than `most` bytes, or behind an empty line, is one in parts.
+        """
+        cdef Stream stream = self.stream
+        cdef const char *data
+        cdef const char *end
+        cdef Py_ssize_t size
+        if stream.start == stream.end:
+            size = stream.fill_unless(self.last)
+            if size != 2:
+                return SAME if size else ENDED
+        data = bytes_data(stream.input) + stream.start
+        end = <const char *>memmem(data, stream.end - stream.start, b"\r\n\r\n", 4)
+        size = end - data + 4
+        if end == NULL or size > most or data[0] == 13:
+            return PARTS
+        if self.last is not None and PyBytes_GET_SIZE(self.last) == size:
+            if memcmp(PyBytes_AS_STRING(self.last), data, size) == 0:
+                self._skip(size)
+                return SAME
+        self.last = stream.take(size)
+        return OTHER
 
     def take(self, Py_ssize_t most):
         """The next head with the empty line that ends it, after one receive where nothing is unread.
@@ -47,23 +69,8 @@ cdef class HeadReader:
         Raises:
             TimeoutError: nothing came in time. OSError: the connection broke.
         """
-        cdef Stream stream = self.stream
-        cdef const char *data
-        cdef const char *end
-        cdef Py_ssize_t size
-        if stream.start == stream.end and stream.fill() == 0:
-            return b""
-        data = bytes_data(stream.input) + stream.start
-        end = <const char *>memmem(data, stream.end - stream.start, b"\r\n\r\n", 4)
-        size = end - data + 4
-        if end == NULL or size > most or data[0] == 13:
-            return None
-        if self.last is not None and PyBytes_GET_SIZE(self.last) == size:
-            if memcmp(PyBytes_AS_STRING(self.last), data, size) == 0:
-                self._skip(size)
-                return self.last
-        self.last = stream.take(size)
-        return self.last
+        cdef Found found = self.next(most)
+        return None if found == PARTS else b"" if found == ENDED else self.last
 
     cdef int _skip(self, Py_ssize_t size) except -1:
         cdef Stream stream = self.stream
@@ -90,6 +97,11 @@ cdef class HeadReader:
     def buffered(self):
         """Bytes that can be read without waiting."""
         return self.stream.end - self.stream.start
+
+    @property
+    def wait(self):
+        """Seconds that every read may last; None is for ever."""
+        return None if self.stream.idle < 0 else self.stream.idle
 
     def wait_at_most(self, seconds):
         """Let every read last so many seconds from now on; None is for ever."""

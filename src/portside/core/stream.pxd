@@ -35,11 +35,30 @@ cdef class Stream(Channel):
     cdef int send_all(self, const char *data, Py_ssize_t size, double by) except -1
     cdef int send_raw(self, const char *data, Py_ssize_t size, double by) except -1
     cdef int write(self, const char *data, Py_ssize_t size) except -1
+    cdef int write_fleeting(self, const char *data, Py_ssize_t size) except -1
     cdef int gather(self, const char *data, Py_ssize_t size) except -1
     cdef int check(self) except -1
+    cdef int fill_unless(self, bytes known) except -1
     cdef int await_input(self) except -1
     cdef int keep(self, const char *data, Py_ssize_t count) except -1
     cdef void drop(self) noexcept
     cdef int make_room(self) except -1
     cdef bytes read_long_line(self, Py_ssize_t limit)
     cdef int send_gathered(self) except -1
+
+
+cdef class StreamFile:
+    cdef object sock
+    cdef Stream stream
+    cdef readonly bint closed
+    cdef object __weakref__
+
+    cdef int _check(self) except -1
+
+
+cdef class StreamWriter(StreamFile):
+    cdef Py_ssize_t size
+    cdef bytearray held
+
+    cdef int _hold(self, Py_buffer *view) except -1
+    cdef int _let_go(self) except -1

@@ -25,7 +25,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.errno cimport EAGAIN, EBADF, EINTR, errno
 from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy, memmove
+from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from portside.core.hub cimport Channel, Hub, give_way, hub_here
 from portside.core.linux cimport monotonic
@@ -200,6 +200,24 @@ cdef class Stream(Channel):
         if carried:
             self.ended = True  # descriptors came along, which end a receive: less than was asked for means nothing now
         return count
+
+    cdef int fill_unless(self, bytes known) except -1:
+        """The same where nothing is unread, unless `known` comes, and nothing else: then that is read already.
+
+        Returns:
+            0 at the end of the stream, 1 when it was `known`, else 2.
+        """
+        cdef Py_ssize_t count
+        if self.expected >= DIRECT:
+            return 2 if self.fill() else 0
+        count = self.receive(scratch, PIECE, 0)
+        if count == 0:
+            return 0
+        if known is not None and count == PyBytes_GET_SIZE(known) and self.start == self.end:
+            if memcmp(scratch, PyBytes_AS_STRING(known), count) == 0:
+                return 1
+        self.keep(scratch, count)
+        return 2
 
     cdef int await_input(self) except -1:
         """Wait while the kernel is known to have nothing, so that an idle stream holds no buffer."""
@@ -417,6 +435,24 @@ cdef class Stream(Channel):
                 self.check()
             return self.send_all(data, size, -1) if size else 0
         return self.gather(data, size)
+
+    cdef int write_fleeting(self, const char *data, Py_ssize_t size) except -1:
+        """The same for data that lasts only until another task has a turn."""
+        cdef Py_ssize_t count = 0
+        cdef bytes rest
+        cdef Hub hub
+        if self.gathered == 0 and self.start == self.end and self.broken is None:
+            count = c_send(self.fd, data, size, MSG_NOSIGNAL)
+            if count == size:
+                hub = self.hub
+                if hub is not None:
+                    hub.credit -= CALL + count // BULK
+                    if hub.credit <= 0:
+                        give_way()
+                return 0
+            count = max(count, 0)  # what went wrong, the next try tells
+        rest = PyBytes_FromStringAndSize(data + count, size - count)
+        return self.write(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
 
     cdef int gather(self, const char *data, Py_ssize_t size) except -1:
         cdef Hub hub = hub_here()

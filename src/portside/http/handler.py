@@ -25,7 +25,9 @@ from portside.http.bodies import NO_BODY
 from portside.http.closing import linger
 from portside.http.errors import HTTPError
 from portside.http.head import parse_request_line
+from portside.http.quick import QuickRequests, know, stand_before
 from portside.http.reader import GreenHeads, HeadSource, SocketHeads
+from portside.http.replies import LOG_FORMAT
 from portside.http.requests import Requests
 from portside.http.waits import bound_sending
 from portside.http.writer import GreenSink, ResponseWriter, SocketSink
@@ -35,23 +37,8 @@ from portside.telemetry import RequestServed, emit
 _LONGEST_LINE = 65_537
 
 
-class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
-    """Handles the requests of a connection: a request SPAM calls `do_SPAM()`, which a subclass brings.
-
-    Attributes of the class:
-        protocol_version: "HTTP/1.0", or "HTTP/1.1" to keep connections open.
-        default_request_version: what is assumed of a request whose first line cannot be read.
-        MessageClass: of `headers`.
-        http_limits: sizes and deadlines.
-        timeout: seconds of any single wait for the client, in the place of the limits' own; None leaves it to those.
-
-    Attributes of a request:
-        command, path, request_version: the words of `requestline`, which `raw_requestline` is decoded from.
-        headers: the header fields, a `MessageClass`.
-        rfile: the body, which ends where the request does.
-        wfile: the response; small pieces are best written at once, as its head leaves together with the first.
-        close_connection: whether this request is the connection's last.
-    """
+class Exchanges(Requests, StreamRequestHandler):
+    """Handles requests of every kind, see `BaseHTTPRequestHandler`."""
 
     disable_nagle_algorithm: bool = True  # a response's last packet must not wait for an acknowledgement
 
@@ -110,7 +97,6 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
 
     def _look_for_overrides(self) -> None:
         """Where a program has not put methods of its own on the usual way, that may be shorter."""
-        super()._look_for_overrides()
         ours = type(self).parse_request is Requests.parse_request and "parse_request" not in vars(self)
         self._takes_heads = ours and self._reader is not None
 
@@ -126,33 +112,39 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
     def handle_one_request(self) -> None:
         """Handle a single request. May be overridden, though `do_...` methods are the usual way."""
         try:
-            if not self._receive():
+            if not (self._receive() and self.parse_request()):
                 return
-            if not self._repeats:
-                if not self.parse_request():
-                    return
-                self._remember()
             method = getattr(self, f"do_{self.command}", None)
             if method is None:
-                self.send_error(HTTPStatus.NOT_IMPLEMENTED, f"Unsupported method ({self.command!r})")
+                self._refuse_method()
             else:
                 method()
             self._end_request()
-        except HTTPError as error:
+        except Exception as error:
+            if not self._rescue(error):
+                raise
+
+    def _refuse_method(self) -> None:
+        self.send_error(HTTPStatus.NOT_IMPLEMENTED, f"Unsupported method ({self.command!r})")
+
+    def _rescue(self, error: Exception) -> bool:
+        """Answer what a request has raised, or close its connection; False where that is not ours to tell."""
+        if isinstance(error, HTTPError):
             self._refuse(error)
-        except TimeoutError as error:
-            self.log_error("Request timed out: %r", error)
+        elif isinstance(error, TimeoutError):
+            if self._under_way or self.timeout is not None:  # a connection that nobody uses is no error
+                self.log_error("Request timed out: %r", error)
             self.close_connection = True
-        except Exception:
+        else:
             self._apologise()
-            raise
+            return False
+        return True
 
     # -- a request comes in --
 
     def _receive(self) -> bool:
         """Wait for the next request's first line; False when none comes."""
         reader = self._reader
-        self._repeats = False
         if reader is None or self.rfile is not reader.file:
             head = self.raw_requestline = self.rfile.readline(_LONGEST_LINE)
         else:
@@ -171,15 +163,10 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
         return True
 
     def _look_at_head(self, head: bytes) -> None:
-        """Divide it, unless it is the one before: clients repeat themselves."""
-        if head == self._head and self._meaning is not None:
-            self._repeats = True
-            self._recall(self._meaning)
-        else:
-            end = head.find(b"\n") + 1
-            self.requestline = self.request_version = self.command = ""
-            self._head, self._meaning = head, None
-            self.raw_requestline, self._ahead = head[:end], head[end:]
+        """Divide it."""
+        end = head.find(b"\n") + 1
+        self.requestline = self.request_version = self.command = ""
+        self.raw_requestline, self._ahead = head[:end], head[end:]
 
     def _head_of(self, reader: HeadSource) -> bytes:
         """Wait for a whole head, and take it, or its first line where a program reads the rest."""
@@ -306,6 +293,29 @@ class BaseHTTPRequestHandler(Requests, StreamRequestHandler):
                 writer.close()  # where the program has put another file in its place
         if self._lingers:
             linger(self._socket, self.http_limits.linger_seconds)
+
+
+class BaseHTTPRequestHandler(QuickRequests, Exchanges):
+    """Handles the requests of a connection: a request SPAM calls `do_SPAM()`, which a subclass brings.
+
+    Attributes of the class:
+        protocol_version: "HTTP/1.0", or "HTTP/1.1" to keep connections open.
+        default_request_version: what is assumed of a request whose first line cannot be read.
+        MessageClass: of `headers`.
+        http_limits: sizes and deadlines.
+        timeout: seconds of any single wait for the client, in the place of the limits' own; None leaves it to those.
+
+    Attributes of a request:
+        command, path, request_version: the words of `requestline`, which `raw_requestline` is decoded from.
+        headers: the header fields, a `MessageClass`.
+        rfile: the body, which ends where the request does.
+        wfile: the response; small pieces are best written at once, as its head leaves together with the first.
+        close_connection: whether this request is the connection's last.
+    """
+
+
+know(NO_BODY=NO_BODY, WAITER=Requests._record, STATUS=HTTPStatus, LOG_FORMAT=LOG_FORMAT)
+stand_before(BaseHTTPRequestHandler, RequestServed)
 
 
 def _is_green_stream(sock: Any) -> bool:

@@ -28,6 +28,7 @@ class HeadSource:
 
     Attributes:
         file: what else reads the same bytes: bodies, and programs that read for themselves.
+        small: bytes of a head that passes no limit, whatever is in it.
         waiter: its `idle` is true while nothing of another request has come; see `portside.connections.Connection`.
     """
 
@@ -37,7 +38,7 @@ class HeadSource:
         self.waiter: Any = Waiter()
         self._limits = limits
         self._fields = (0, 0)  # bytes of header fields that are known to be unread, and how much was unread then
-        self._small = min(limits.request_line, limits.header_line, limits.header_bytes)
+        self.small = min(limits.request_line, limits.header_line, limits.header_bytes)
 
     # -- what a subclass brings --
 
@@ -110,7 +111,7 @@ class HeadSource:
             return 0
         unread = self._unread()
         end = unread.find(_END) + 4
-        return self._end_of_head() if end < 4 or end > self._small or unread[0] == _CR else end
+        return self._end_of_head() if end < 4 or end > self.small or unread[0] == _CR else end
 
     def _end_of_head(self) -> int:
         """Where a head ends that is long, or has not arrived whole, or has an empty line before it.
@@ -221,43 +222,41 @@ class GreenHeads(HeadSource):
         sock: the socket.
         file: its file for reading.
         limits, idle: as for `SocketHeads`.
+
+    Attributes:
+        heads: the compiled reader of whole heads.
     """
 
     def __init__(self, sock: Any, file: Any, limits: HTTPLimits, idle: float | None) -> None:
         super().__init__(limits)
-        heads = core().heads.HeadReader(sock)
         self.file = file
-        self._heads = heads
-        self._idle = idle
-        heads.wait_at_most(idle)
-        self._take_head = heads.take
+        self.heads = core().heads.HeadReader(sock)
+        self.heads.wait_at_most(idle)
 
     def head(self) -> bytes:
-        """See `HeadSource.head`; one call where the head has come whole, and is the one before where they are equal."""
-        taken: bytes | None = self._take_head(self._small)
+        """See `HeadSource.head`; one call where the head has come whole."""
+        taken: bytes | None = self.heads.take(self.small)
         return super().head() if taken is None else taken
 
     @property
     def buffered(self) -> int:
         """Bytes that can be read without waiting."""
-        return int(self._heads.buffered)
+        return int(self.heads.buffered)
 
     def wait_at_most(self, seconds: float | None) -> None:
         """Let every read last so many seconds from now on; None is for ever."""
-        if seconds != self._idle:
-            self._idle = seconds
-            self._heads.wait_at_most(seconds)
+        self.heads.wait_at_most(seconds)
 
     def give_back(self, data: bytes) -> None:
         """Put bytes in front of what is unread."""
-        self._heads.give_back(data)
+        self.heads.give_back(data)
 
     def _unread(self) -> bytes:
         found: bytes = self.file.peek() if self.buffered else b""
         return found
 
     def _more(self) -> bool:
-        return bool(self._heads.more())
+        return bool(self.heads.more())
 
     def _take(self, size: int) -> bytes:
         taken: bytes = self.file.read(size)
@@ -265,7 +264,7 @@ class GreenHeads(HeadSource):
 
     @contextlib.contextmanager
     def _kept_wait(self) -> Iterator[None]:
-        seconds = self._idle
+        seconds = self.heads.wait
         try:
             yield
         finally:

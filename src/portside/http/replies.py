@@ -38,6 +38,10 @@ DEFAULT_ERROR_CONTENT_TYPE = "text/html;charset=utf-8"
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
+# How `log_request` says it.
+LOG_FORMAT = '"%s" %s %s'
+
+
 class RequestLog(_Base):
     """The lines that a handler writes about its requests, as the standard library's does."""
 
@@ -57,7 +61,7 @@ class RequestLog(_Base):
         """Log an accepted request. Called by `send_response()`; may be overridden."""
         if isinstance(code, HTTPStatus):
             code = code.value
-        self.log_message('"%s" %s %s', self.requestline, str(code), str(size))
+        self.log_message(LOG_FORMAT, self.requestline, str(code), str(size))
 
     def log_error(self, format: str, *args: Any) -> None:
         """Log an error. May be overridden."""
@@ -114,7 +118,6 @@ class Replies(RequestLog):
     _length: int | None = None  # its Content-Length
     _coded = False  # whether it has a Transfer-Encoding
     _told = False  # whether it has a Connection
-    _is_usual = False  # whether what `send_response` and `end_headers` call is ours
 
     def send_response(self, code: int, message: str | None = None) -> None:
         """Begin a response: the status line, Server and Date; also logs the request.
@@ -127,40 +130,24 @@ class Replies(RequestLog):
             ValueError: the phrase holds CR, LF or NUL.
         """
         self.log_request(code)
-        if self._is_usual:
-            self._status, self._length, self._coded, self._told = code, None, False, False
-            self._buffer(self._opening(code, message))
-            return
         self.send_response_only(code, message)
         self.send_header("Server", self.version_string())
         self.send_header("Date", self.date_time_string())
 
     def _opening(self, code: int, message: str | None) -> bytes:
-        """The status line, Server and Date, which are the same for a second."""
-        key = self.protocol_version, code, message, self.server_version, self.sys_version
-        second = int(time.time())
-        found = _OPENINGS.get(key)
-        if found is None or found[0] != second:
-            if message is None:
-                message = self.responses[code][0] if code in self.responses else ""
-            head = _status_line(self.protocol_version, code, message)
-            if found is None and len(_OPENINGS) >= _MANY:
-                _OPENINGS.clear()
-            server, date = _encoded(f"Server: {self.version_string()}"), _encoded(f"Date: {self.date_time_string()}")
-            found = _OPENINGS[key] = second, head + server + date
-        return found[1]
-
-    def _look_for_overrides(self) -> None:
-        """See whether what `send_response` and `end_headers` call is ours: then it need not be called."""
-        cls, own = type(self), vars(self)
-        self._is_usual = all(getattr(cls, name) is ours and name not in own for name, ours in _USUAL.items())
+        """What that makes of the head where none of it is overridden; the same for a second."""
+        server, date = _encoded(f"Server: {self.version_string()}"), _encoded(f"Date: {self.date_time_string()}")
+        return self._first_line(code, message) + server + date
 
     def send_response_only(self, code: int, message: str | None = None) -> None:
         """Begin a response with the status line alone; raises as `send_response`."""
         self._status, self._length, self._coded, self._told = code, None, False, False
+        self._buffer(self._first_line(code, message))
+
+    def _first_line(self, code: int, message: str | None) -> bytes:
         if message is None:
             message = self.responses[code][0] if code in self.responses else ""
-        self._buffer(_status_line(self.protocol_version, code, message))
+        return _status_line(self.protocol_version, code, message)
 
     def _buffer(self, line: bytes) -> None:
         try:
@@ -175,28 +162,13 @@ class Replies(RequestLog):
             ValueError: name or value hold CR, LF or NUL (they would be taken for further headers), or the value of
                 Content-Length is no number.
         """
-        line = _KNOWN_LINES.get((keyword, value)) if type(value) is str else None
-        if line is None:
-            line = self._new_line(keyword, value)
-        elif type(line) is tuple:
-            line, self._length = line
-        try:
-            self._headers_buffer.append(line)
-        except AttributeError:  # the standard library's name, and its way: it is there when it is needed
-            self._headers_buffer = [line]
-
-    def _new_line(self, keyword: str, value: Any) -> bytes:
         lowered, text = keyword.lower(), str(value)
         if lowered == _TRACEBACK:
             text = " ".join(text.splitlines())
         line = _encoded(f"{keyword}: {text}")
         if lowered in _UNDERSTOOD:
             self._understand(lowered, text.strip().lower())
-            if lowered == "content-length":
-                _keep_line(keyword, value, (line, self._length))
-        elif type(value) is str and len(value) <= _SHORT and lowered != "set-cookie":  # that one is nobody else's
-            _keep_line(keyword, value, line)
-        return line
+        self._buffer(line)
 
     def _understand(self, name: str, value: str) -> None:
         if name == "content-length":
@@ -212,13 +184,8 @@ class Replies(RequestLog):
 
     def end_headers(self) -> None:
         """End the head. It leaves with the first byte of the body, at the latest when the request ends."""
-        lines = getattr(self, "_headers_buffer", None)
-        if self._is_usual and lines and self._status and self.wfile is self._writer and self.request_version != _OLDEST:
-            self._headers_buffer = []  # what `flush_headers` does, for less
-            self._begin_body(self._writer, lines)
-        else:
-            self._buffer(b"\r\n")
-            self.flush_headers()
+        self._buffer(b"\r\n")
+        self.flush_headers()
 
     def flush_headers(self) -> None:
         """Hand the buffered headers to `wfile`; to a client of HTTP/0.9, which knows of none, nothing."""
@@ -315,39 +282,11 @@ def _status_line(version: str, code: int, message: str) -> bytes:
     return _encoded(f"{version} {code:d} {message}")
 
 
-# Header lines as they are sent, by name and value: programs repeat themselves. Bounded in length and number; what has
-# a meaning for us is not kept, since it is to be looked at each time; but a Content-Length is, with its number.
-_KNOWN_LINES: dict[tuple[str, Any], Any] = {}
-_SHORT = 64  # characters
-_MANY = 1024
-
-
-def _keep_line(keyword: str, value: Any, line: Any) -> None:
-    if type(value) is str:
-        if len(_KNOWN_LINES) >= _MANY:
-            _KNOWN_LINES.clear()
-        _KNOWN_LINES[keyword, value] = line
-
-
-# How responses begin, by all that they begin with, each with the second that it says.
-_OPENINGS: dict[tuple[Any, ...], tuple[int, bytes]] = {}
-
-# The methods that `send_response` and `end_headers` call, and who wants to be asked for them; `log_request` is called
-# in any case.
-_USUAL = {
-    name: getattr(Replies, name)
-    for name in (
-        *("send_response_only", "send_header", "version_string", "date_time_string", "flush_headers"),
-        "__getattribute__",
-    )
-}
-
 # What a response says of its connection where the handler has not, by whether it closes and the request's version:
 # only what the client would not know by itself (RFC 9112, 9.3).
 _CLOSING = {"HTTP/1.1": b"Connection: close\r\n"}
 _KEEPING = {"HTTP/1.0": b"Connection: keep-alive\r\n"}
 
-_OLDEST = "HTTP/0.9"  # a version without heads
 _OTHER, _CLOSE = Framing.OTHER, Framing.CLOSE  # names that need one look-up less
 
 # Headers of a response that are looked at, and what Connection says of keeping it open.

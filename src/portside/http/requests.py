@@ -40,9 +40,6 @@ class Requests(Replies):
     _reader: HeadSource | None = None  # None where the program brings its own files
     _record: Any = Waiter()  # of the connection
     _ahead: bytes | None = None  # header fields that were read with the first line
-    _head: bytes | None = None  # the head before, and what was made of it
-    _meaning: Any = None
-    _repeats = False  # whether this head is the same
     _source: Any = None  # during a request, what `rfile` is between requests
     _body: RequestBody = NO_BODY
     _block: bytes | None = None  # the header fields of the request before: clients repeat themselves
@@ -84,26 +81,6 @@ class Requests(Replies):
             self._refuse(error)
             return False
         return not self._expects(line) or self.handle_expect_100()
-
-    def _remember(self) -> None:
-        """Keep what a head has meant, for the next request, which may have the same; not where it has a body."""
-        if self._head is not None and self._body is NO_BODY and self._message is None:
-            self._meaning = (
-                (self.raw_requestline, self.requestline, self.command, self.path, self.request_version),
-                (self.protocol_version, self.close_connection),
-            )
-
-    def _recall(self, known: Any) -> None:
-        """The same head again: what `parse_request` does, from memory."""
-        line, (version, close) = known
-        self.raw_requestline, self.requestline, self.command, self.path, self.request_version = line
-        self._message = None
-        self._under_way = True
-        self.close_connection = close
-        if version != self.protocol_version:
-            self._choose_connection(parse_request_line(self.requestline))
-        self._source = self.rfile
-        self.rfile = self._body = NO_BODY if not NO_BODY.closed else NoBody()
 
     def _parse_line(self) -> RequestLine:
         try:

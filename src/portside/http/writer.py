@@ -12,6 +12,8 @@ from enum import Enum, auto
 from io import BufferedIOBase
 from typing import Any, Protocol
 
+from portside.http.output import Output
+from portside.http.quick import QuickWriter, know
 from portside.http.waits import bound_sending
 
 # Bytes of a body up to which it is copied behind its head: copying them costs less than a system call of its own.
@@ -35,12 +37,6 @@ class Framing(Enum):
     CLOSE = auto()  # the connection's end
 
 
-# Names that need one look-up less.
-_LENGTH, _RAW = Framing.LENGTH, Framing.RAW
-
-# What needs no look at the rules that follow.
-_ORDINARY = frozenset({"GET", "POST", 200, 404})
-
 
 def framing(method: str | None, status: int, length: int | None, coded: bool, chunks_understood: bool) -> Framing:
     """How a response's body ends (RFC 9112, 6.3; 205 is told by closing, RFC 9110, 15.3.6).
@@ -52,8 +48,6 @@ def framing(method: str | None, status: int, length: int | None, coded: bool, ch
         coded: the handler gave a Transfer-Encoding, and writes in it.
         chunks_understood: both sides speak HTTP/1.1.
     """
-    if length is not None and method in _ORDINARY and status in _ORDINARY and not coded:
-        return _LENGTH  # the same verdict for less
     if status == 101 or (method == "CONNECT" and 200 <= status < 300):
         return Framing.OTHER
     if method == "HEAD" or status in (204, 304) or status < 200:
@@ -160,6 +154,7 @@ class GreenSink:
         patience: as for `SocketSink`.
 
     Attributes:
+        file: the file.
         send: sends a small piece of bytes.
     """
 
@@ -167,6 +162,7 @@ class GreenSink:
 
     def __init__(self, sock: Any, file: Any, patience: float | None) -> None:
         self._sock = sock
+        self.file = file
         self.send = file.write
         self.flush = file.flush
         self.close = file.close
@@ -196,28 +192,22 @@ class GreenSink:
         return sent
 
 
-class ResponseWriter(BufferedIOBase):
-    """The `wfile` of a handler.
-
-    Args:
-        sink: a `SocketSink` or `GreenSink`, or a buffered writer where the handler asks for one (`wbufsize`).
-
-    Attributes:
-        started: whether a byte of the current response has left.
-        sent: bytes of its body that have.
-        broken: whether the response does not end where it should: the connection has to be closed.
-    """
+class AnyResponseWriter(Output):
+    """Writes responses of every kind, see `ResponseWriter`."""
 
     def __init__(self, sink: Any) -> None:
         self._sink = sink
-        self._send = getattr(sink, "send", sink.write)
         self._keeps = getattr(sink, "keeps", True)
+        self._send_to(sink)
         self._head: bytes | None = None  # kept, without the empty line that ends it
         self._framing = Framing.RAW
         self._left = 0  # bytes that Content-Length still promises
         self.started = False
         self.sent = 0
         self.broken = False
+
+    def _send_to(self, sink: Any) -> None:
+        """What small pieces are sent to, where there is a shorter way."""
 
     def begin(self) -> None:
         """A request begins: nothing is known of its response."""
@@ -236,29 +226,12 @@ class ResponseWriter(BufferedIOBase):
         """Drop a head that is kept."""
         self._head, self._framing = None, Framing.RAW
 
-    def writable(self) -> bool:
-        """True."""
-        return True
-
-    def write(self, b: Any) -> int:
+    def write(self, b: Any, /) -> int:
         """Send `b` (bytes-like) as a part of the body; returns its length in bytes.
 
         Raises:
             OSError: the client is gone, or TimeoutError: it does not read.
         """
-        if type(b) is bytes and self._head is not None and self._framing is _LENGTH:
-            size = len(b)
-            if 0 < size <= self._left and size <= JOINED:  # what is most common, at the least cost
-                head, self._head, self.started = self._head, None, True
-                self.sent += size
-                self._send(b"%b\r\n%b" % (head, b))
-                self._left -= size
-                return size
-        elif type(b) is bytes and self._framing is _RAW and self._head is None and 0 < len(b) <= JOINED:
-            self.started = True
-            self.sent += len(b)
-            self._send(b)
-            return len(b)
         data: Any = b if isinstance(b, bytes) else memoryview(b).cast("B")
         size = len(data)
         if not size:
@@ -301,8 +274,9 @@ class ResponseWriter(BufferedIOBase):
         """Flush, and close what it writes to (not the socket)."""
         if not self.closed:
             try:
-                super().close()
+                self.flush()
             finally:
+                super().close()
                 self._sink.close()
 
     def interim(self, head: bytes) -> None:
@@ -313,9 +287,6 @@ class ResponseWriter(BufferedIOBase):
 
     def end(self) -> None:
         """The request is over: send what is kept, and the end of the body."""
-        if self._head is None and not (self._keeps or self._framing is Framing.OPEN or self._left):
-            self._framing = _RAW  # what is most common: there is nothing left to do
-            return
         if self._framing is Framing.OPEN:
             if self._head is None:
                 self._sink.write(b"0\r\n\r\n")
@@ -377,3 +348,19 @@ class ResponseWriter(BufferedIOBase):
         while sent < count and (data := file.read(min(JOINED, count - sent))):
             sent += self.write(data)
         return sent
+
+
+class ResponseWriter(QuickWriter, AnyResponseWriter):
+    """The `wfile` of a handler.
+
+    Args:
+        sink: a `SocketSink` or `GreenSink`, or a buffered writer where the handler asks for one (`wbufsize`).
+
+    Attributes:
+        started: whether a byte of the current response has left.
+        sent: bytes of its body that have.
+        broken: whether the response does not end where it should: the connection has to be closed.
+    """
+
+
+know(LENGTH=Framing.LENGTH, RAW=Framing.RAW, OPEN=Framing.OPEN)

@@ -1,0 +1,7 @@
+"""What Python code sees of the usual request; requests.pyx documents it, and replies.pyi says why it is empty."""
+
+from portside.core.replies import QuickReplies
+
+class QuickRequests(QuickReplies): ...
+
+def stand_before(handler: type, event: type) -> None: ...
