@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def written(path: Path, content: bytes, modified: float = PAST) -> Path:
     return path
 
 
-def known(root: Path | str, name: str = "sub/a", *, confined: bool = True) -> "knownfiles.KnownFile":
+def known(root: Path | str, name: str = "sub/a", *, confined: bool = True) -> Any:
     status = os.stat(os.path.join(root, name))
     return knownfiles.KnownFile(os.fsencode(root), name.encode(), status, confined=confined)
 

@@ -77,8 +77,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     def _look_for_overrides(self) -> None:
         super()._look_for_overrides()
         cls, own = type(self), vars(self)
-        ours = all(getattr(cls, name) is usual and name not in own for name, usual in _USUAL.items())
-        self._is_plain = self._is_usual and ours
+        self._is_plain = all(getattr(cls, name) is ours and name not in own for name, ours in _OURS.items())
 
     def _wishes(self) -> Mapping[str, str]:
         """The request's fields that answers depend on, under their names in small letters."""
@@ -197,9 +196,13 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         super().end_headers()
 
 
-# What `do_GET` calls, beside what `_is_usual` is about.
-_USUAL: Final = {
-    name: getattr(SimpleHTTPRequestHandler, name) for name in ("send_head", "translate_path", "guess_type", "copyfile")
+# What decides about the answer to GET, or wants to be asked for each part of it.
+_OURS: Final = {
+    name: getattr(SimpleHTTPRequestHandler, name)
+    for name in (
+        *("send_head", "translate_path", "guess_type", "copyfile"),
+        *("send_header", "date_time_string", "__getattribute__"),
+    )
 }
 
 

@@ -94,18 +94,12 @@ def remember(handler: "SimpleHTTPRequestHandler", found: Resource, fields: "Fiel
         fields: of the head, Content-Length among them.
         has_codings: whether a client that takes a coding gets something else.
     """
-    now, name = time.time(), name_below(handler.directory, found.path)
-    settled = now - found.status.st_mtime > COARSE_TICK  # what is younger may change without a trace
-    reader = _reader()
-    if (
-        not settled
-        or found.status.st_size >= SENDFILE_FROM
-        or len(handler.path) > names.LONGEST
-        or not (name and reader)
-    ):
+    now, reader = time.time(), _reader()
+    if reader is None or not _can_be_told(found.status, now) or (name := _name_of(handler, found)) is None:
         return
-    if names.names_folder(handler.path) and os.path.basename(name) != next(iter(handler.index_pages)):
-        return  # an index page that comes before it may appear
+    others = [each for each in fields if each[0].lower() not in _UNDERSTOOD]
+    if len(others) != len(fields) - 1:
+        return
     if len(_READY) >= MOST:
         _READY.clear()
     confined = not handler.file_options.follow_symlinks
@@ -113,10 +107,29 @@ def remember(handler: "SimpleHTTPRequestHandler", found: Resource, fields: "Fiel
         second=int(now),
         settings=_settings(handler),
         file=reader(os.fsencode(handler.directory), os.fsencode(name), found.status, confined=confined),
-        lines="".join(f"{key}: {value}\r\n" for key, value in fields if key != "Content-Length").encode("latin-1"),
+        lines="".join(f"{key}: {value}\r\n" for key, value in others).encode("latin-1"),
         length=str(found.status.st_size),
         has_codings=has_codings,
     )
+
+
+# What `send_header` looks at: Content-Length is told to it each time, and answers with others are not kept.
+_UNDERSTOOD: Final = frozenset({"connection", "content-length", "transfer-encoding", "x-traceback"})
+
+
+def _can_be_told(status: os.stat_result, now: float) -> bool:
+    """Whether a file is small, and every change of it will be seen: what is young may change in the same tick."""
+    return status.st_size < SENDFILE_FROM and now - status.st_mtime > COARSE_TICK
+
+
+def _name_of(handler: "SimpleHTTPRequestHandler", found: Resource) -> str | None:
+    """The file's name below the folder; None where it is elsewhere, or the same target may lead to another file."""
+    name = name_below(handler.directory, found.path)
+    if name is None or len(handler.path) > names.LONGEST:
+        return None
+    if names.names_folder(handler.path) and os.path.basename(name) != next(iter(handler.index_pages)):
+        return None  # an index page that comes before it may appear
+    return name
 
 
 @cache
