@@ -255,7 +255,7 @@ def test_options_stand_anywhere(line: str, endpoints: list[str]) -> None:
 
 
 def test_options_of_a_service_stand_between_its_endpoints() -> None:
-    options = parser().parse_args("echo 9000 --quiet 9001 --drain 5".split())
+    options = parser().parse_args(["echo", "9000", "--quiet", "9001", "--drain", "5"])
     assert (len(options.endpoints), options.quiet, options.drain) == (2, True, 5.0)
 
 
