@@ -234,6 +234,31 @@ finally:
     assert done.stderr.split() == []
 
 
+@pytest.mark.parametrize(
+    ("line", "endpoints"),
+    [
+        ("wsgi shop:app --engine green 8000", ["8000"]),
+        ("wsgi --engine green shop:app 8000 --drain 5 8001", ["8000", "8001"]),
+        ("wsgi shop:app --engine green", []),
+        ("wsgi shop:app 8000 --engine green", ["8000"]),
+        ("http --engine green 8000", ["8000"]),
+        ("http 8000 --engine green 8001", ["8000", "8001"]),
+        ("http --engine green", []),
+        ("serve shop:Shop --engine green 8000", ["8000"]),
+        ("serve shop:Shop 8000 --engine green -v 8001", ["8000", "8001"]),
+    ],
+)
+def test_options_stand_anywhere(line: str, endpoints: list[str]) -> None:
+    options = parser().parse_args(line.split())
+    assert options.engine == "green"
+    assert options.endpoints == [Endpoint.parse(each) for each in endpoints]
+
+
+def test_options_of_a_service_stand_between_its_endpoints() -> None:
+    options = parser().parse_args(["echo", "9000", "--quiet", "9001", "--drain", "5"])
+    assert (len(options.endpoints), options.quiet, options.drain) == (2, True, 5.0)
+
+
 WRONG = {
     "": "the following arguments are required: COMMAND",
     "dance": "invalid choice: 'dance'",

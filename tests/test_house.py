@@ -96,8 +96,44 @@ def test_package_imports_are_resolved() -> None:
     assert shape.imports(package) == [(1, "portside.engines.pool.Pool")]
 
 
-def test_framing_does_no_input_or_output() -> None:
-    assert list(shape.against_the_arrows([module("import socket", "framing.py")]))
+@pytest.mark.parametrize("path", ["framing.py", "http/head.py", "http/files/ranges.py"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import socket",
+        "from socket import socket",
+        "import http.client",
+        "from http.client import HTTPMessage",
+        "import portside.http.handler",
+        "from portside import serve",
+        "from portside.http.handler import BaseHTTPRequestHandler",
+        "import os\nos.stat('a')",
+        "import os.path\nos.path.exists('a')",
+        "open('a')",
+        "def f():\n    import subprocess",
+    ],
+)
+def test_protocols_do_no_input_or_output(path: str, text: str) -> None:
+    assert list(shape.input_or_output([*WHOLE, module(text, path)]))
+    assert not list(shape.input_or_output([*WHOLE, module(text, "http/handler.py")]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nos.path.join('a', os.curdir)",
+        "from http import HTTPStatus",
+        "from portside.http.errors import HTTPError",
+        "if TYPE_CHECKING:\n    from portside.http.handler import BaseHTTPRequestHandler",
+    ],
+)
+def test_protocols_use_one_another(text: str) -> None:
+    whole = [*WHOLE, module("", "http/errors.py"), module("", "http/handler.py")]
+    assert not list(shape.input_or_output([*whole, module(text, "http/head.py")]))
+
+
+def test_protocols_that_are_named_are_there() -> None:
+    assert shape.WITHOUT_IO - {shape.dotted(each) for each in SOURCE} == set()
 
 
 def test_unknown_module_asks_for_a_row() -> None:

@@ -46,8 +46,30 @@ LAYERS = (
         "telemetry",
     ),
 )
-WITHOUT_IO = ("framing",)
-IO_MODULES = ("asyncio", "select", "selectors", "socket", "ssl")
+
+# Protocols without I/O: bytes in, events or an answer out. They import nothing that reads or writes, nor any module of
+# the package that is not one of them. A name is the part after `portside.`
+WITHOUT_IO = frozenset(
+    {
+        *("endpoint_text", "framing", "http.errors", "http.head", "http.limits"),
+        *(f"http.cgi.{name}" for name in ("metavariables", "options", "output")),
+        *(f"http.files.{name}" for name in ("answers", "conditions", "cors", "encodings", "forms", "listing", "names")),
+        *(f"http.files.{name}" for name in ("options", "ranges")),
+        *(f"http.wsgi.{name}" for name in ("environ", "rules")),
+    }
+)
+IO_MODULES = (
+    *("asyncio", "ctypes", "http.client", "http.server", "mmap", "multiprocessing", "pathlib", "select", "selectors"),
+    *("shutil", "signal", "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading", "urllib.request"),
+)
+
+# What of `os` only looks at names.
+NAMES_ONLY = frozenset(
+    {
+        *("os.path", "os.curdir", "os.pardir", "os.sep", "os.fspath", "os.fsdecode", "os.fsencode", "os.PathLike"),
+        *(f"os.path.{name}" for name in ("basename", "commonpath", "dirname", "isabs", "join", "normpath", "split")),
+    }
+)
 
 LOOSE_ENDS = re.compile(r"# *noqa|# *type: *ignore|\bTODO\b|\bFIXME\b")
 SLEEP = re.compile(r"\btime\.sleep\(|\bfrom time import\b.*\bsleep\b")
@@ -206,8 +228,13 @@ def layer(name: str) -> int:
     return next((row for row, names in enumerate(LAYERS) if name in names), -1)
 
 
+def dotted(module: Module) -> str:
+    """The name of a module after `portside.`; "" is the package itself."""
+    return ".".join(part for part in module.path.with_suffix("").parts if part != "__init__")
+
+
 def against_the_arrows(modules: list[Module]) -> Iterator[str]:
-    """Imports that point up the layers, and I/O in a module that does none."""
+    """Imports that point up the layers."""
     units = {unit(module) for module in modules}
     for module in modules:
         if layer(own := unit(module)) < 0:
@@ -218,14 +245,43 @@ def against_the_arrows(modules: list[Module]) -> Iterator[str]:
 
 
 def _complaint(own: str, imported: list[str], units: set[str]) -> str | None:
-    if own in WITHOUT_IO and imported[0] in IO_MODULES:
-        return f"{own} does no input or output, and imports {imported[0]}"
     if imported[0] != "portside":
         return None
     other = imported[1] if len(imported) > 1 and imported[1] in units else ""
     if 0 <= layer(other) < layer(own):
         return f"{own} stands below {other or 'the public face'} and imports it"
     return None
+
+
+# Input and output
+
+
+def input_or_output(modules: list[Module]) -> Iterator[str]:
+    """What reads or writes, in the modules that do not."""
+    known = {dotted(module) for module in modules}
+    for module in modules:
+        if (own := dotted(module)) in WITHOUT_IO:
+            found = [(line, _does_io(name, known)) for line, name in imports(module)]
+            found += [(node.lineno, _reaches_out(node)) for node in ast.walk(module.tree) if isinstance(node, ast.expr)]
+            for line, what in dict.fromkeys(found):
+                if what:
+                    yield module.at(line, f"{own} does no input or output, and uses {what}")
+
+
+def _does_io(imported: str, known: set[str]) -> str | None:
+    """The module that an imported name is of, where that one may read or write."""
+    if not f"{imported}.".startswith("portside."):
+        return next((name for name in IO_MODULES if f"{imported}.".startswith(f"{name}.")), None)
+    words = imported.split(".")[1:]
+    names = [".".join(words[:count]) for count in range(len(words), -1, -1)]
+    own = next((name for name in names if name in known), "")
+    return None if own in WITHOUT_IO else f"portside.{own}".rstrip(".")
+
+
+def _reaches_out(node: ast.expr) -> str | None:
+    """What an expression names of `os` that asks the system, or `open`."""
+    text = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+    return text if text == "open" or (text.startswith("os.") and text not in NAMES_ONLY) else None
 
 
 # The verdict
@@ -237,6 +293,7 @@ RULES = {
     "docstrings": undocumented,
     "loose ends": lambda modules: matches(modules, LOOSE_ENDS),
     "imports": against_the_arrows,
+    "input and output": input_or_output,
 }
 
 

@@ -99,7 +99,9 @@ def parser() -> ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    commands = top.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True, parser_class=_Command
+    )
     _add_serve(commands)
     _add_http(commands)
     _add_wsgi(commands)
@@ -107,6 +109,24 @@ def parser() -> ArgumentParser:
         _add_diagnostic(commands, name)
     _add_connect(commands)
     return top
+
+
+class _Command(ArgumentParser):
+    """A command whose options may stand anywhere, also between the handler and the endpoints.
+
+    `ArgumentParser` takes positional arguments as they come together, and by then gives none to what may have none.
+    """
+
+    _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._is_asked:
+            return super().parse_known_args(args, namespace)
+        self._is_asked = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_asked = False
 
 
 class _Version(argparse.Action):
@@ -147,6 +167,7 @@ def _add_web_options(command: ArgumentParser) -> None:
         "endpoints",
         metavar="ENDPOINT",
         nargs="*",
+        default=[],
         type=_endpoint,
         help="where to listen: see `portside --help` (default: 8000)",
     )

@@ -11,7 +11,7 @@ import pytest
 
 from portside.http.files.handler import SimpleHTTPRequestHandler
 from portside.http.files.options import FileOptions
-from portside.http.servers import ThreadingHTTPServer
+from portside.http.servers import HTTPServer, ThreadingHTTPServer
 from tests.conftest import DEADLINE
 from tests.http.kit import running
 
@@ -80,10 +80,15 @@ def ask(client: HTTPConnection, target: str, method: str = "GET", body: Any = No
 
 
 @contextmanager
-def served(folder: Path, handler: type[SimpleHTTPRequestHandler] = QuietHandler, **options: Any) -> Iterator[Site]:
+def served(
+    folder: Path,
+    handler: type[SimpleHTTPRequestHandler] = QuietHandler,
+    server_class: type[HTTPServer] = ThreadingHTTPServer,
+    **options: Any,
+) -> Iterator[Site]:
     """Serve a folder; `options` are those of `FileOptions`."""
     handler_args = {"directory": folder, "file_options": FileOptions(**options)}
-    with running(ThreadingHTTPServer(("127.0.0.1", 0), handler, handler_args=handler_args)) as server:
+    with running(server_class(("127.0.0.1", 0), handler, handler_args=handler_args)) as server:
         yield Site(folder, server.server_port)
 
 

@@ -164,10 +164,11 @@ def test_link_inside(site: Site) -> None:
 
 def test_out_of_descriptors_is_not_told_as_not_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.put("a")
+    site.put("b")
     with connected(site.port) as client:
         assert ask(client, "/a").status == 200
         monkeypatch.setattr("portside.http.files.handler.Tree", _exhausted)
-        assert ask(client, "/a").status == 503
+        assert ask(client, "/b").status == 503
 
 
 def _exhausted(*_: object, **__: object) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 
@@ -44,6 +45,7 @@ _COMPRESSIBLE: Final = frozenset(
 )
 
 
+@lru_cache(maxsize=256)
 def is_compressible(content_type: str) -> bool:
     """Whether contents of this type get smaller by a coding."""
     essence = content_type.partition(";")[0].strip().lower()

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
-from portside.http.files import cors, listing, names, sending, uploads
-from portside.http.files.answers import Answer, Representation, asked, conditional, content
+from portside.http.files import cors, known, listing, names, sending, uploads
+from portside.http.files.answers import Answer, Fields, Representation, asked, conditional, content
 from portside.http.files.body import FileBody
 from portside.http.files.encodings import gzipped, is_compressible
 from portside.http.files.folders import entries, is_hidden
@@ -69,8 +70,27 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         self.extra_response_headers = None if extra_response_headers is None else list(extra_response_headers)
         super().__init__(*args, **kwargs)
 
+    _is_plain = False  # whether all that `do_GET` calls is ours
+    _read: Any = None  # the request's fields that were looked at, and what answers depend on among them
+    _asked: Mapping[str, str] = MappingProxyType({})
+
+    def _look_for_overrides(self) -> None:
+        super()._look_for_overrides()
+        cls, own = type(self), vars(self)
+        self._is_plain = all(getattr(cls, name) is ours and name not in own for name, ours in _OURS.items())
+
+    def _wishes(self) -> Mapping[str, str]:
+        """The request's fields that answers depend on, under their names in small letters."""
+        if self._message is not None:  # the program has looked at `headers`, and may have changed them
+            return asked(self.headers.items())
+        if self._fields is not self._read:  # clients repeat themselves
+            self._read, self._asked = self._fields, asked(self._fields.fields)
+        return self._asked
+
     def do_GET(self) -> None:
         """Serve a file, a part of it, or a folder."""
+        if self._is_plain and known.send(self):  # what follows, for less
+            return
         if body := self.send_head():
             try:
                 self.copyfile(body, self.wfile)
@@ -108,7 +128,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             A file object to copy to the client, which the caller closes; None where there is nothing to add.
         """
         path = self.translate_path(self.path)
-        fields = _asked(self)
+        fields = self._wishes()
         try:
             found = _look_up(self, path, fields)
         except (OSError, ValueError) as error:
@@ -176,12 +196,17 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         super().end_headers()
 
 
+# What decides about the answer to GET, or wants to be asked for each part of it.
+_OURS: Final = {
+    name: getattr(SimpleHTTPRequestHandler, name)
+    for name in (
+        *("send_head", "translate_path", "guess_type", "copyfile"),
+        *("send_header", "date_time_string", "__getattribute__"),
+    )
+}
+
+
 # Reading
-
-
-def _asked(handler: SimpleHTTPRequestHandler) -> dict[str, str]:
-    """The request's fields that answers depend on; where nobody has looked at `headers`, these need not be made."""
-    return asked(handler._fields.fields if handler._message is None else handler.headers.items())
 
 
 def _look_up(handler: SimpleHTTPRequestHandler, path: str, fields: Mapping[str, str]) -> Resource:
@@ -232,6 +257,8 @@ def _send_file(handler: SimpleHTTPRequestHandler, found: Resource, fields: Mappi
             return io.BytesIO(packed)
         reply = content(method, fields, what)
         _send(handler, reply)
+        if handler._is_plain and reply.status is HTTPStatus.OK and found.coding is None:
+            known.remember(handler, found, _all_fields(handler, reply), has_codings=what.varies)
         if not reply.pieces:
             return None
         stack.pop_all()
@@ -259,12 +286,18 @@ def _body(found: Resource) -> bytes:
 def _send(handler: SimpleHTTPRequestHandler, reply: Answer) -> None:
     """Send an answer's status and head."""
     handler.send_response(reply.status)
-    _send_fields(handler, reply.fields)
-    if reply.status in _CONTENT:
-        _send_fields(handler, handler.extra_response_headers or ())
-    if reply.status in _CACHED and (value := _cache_control(handler)):
-        handler.send_header("Cache-Control", value)
+    _send_fields(handler, _all_fields(handler, reply))
     handler.end_headers()
+
+
+def _all_fields(handler: SimpleHTTPRequestHandler, reply: Answer) -> Fields:
+    """The fields of an answer, with those that the handler adds."""
+    found = list(reply.fields)
+    if reply.status in _CONTENT:
+        found += handler.extra_response_headers or ()
+    if reply.status in _CACHED and (value := _cache_control(handler)):
+        found.append(("Cache-Control", value))
+    return found
 
 
 def _send_fields(handler: SimpleHTTPRequestHandler, fields: Iterable[tuple[str, str]]) -> None:

@@ -4,9 +4,10 @@ import html
 import urllib.parse
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from portside.http.files.folders import Entry
+if TYPE_CHECKING:
+    from portside.http.files.folders import Entry
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 
@@ -61,7 +62,7 @@ _FORM: Final = """<form method="post" enctype="multipart/form-data">
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def page(title: str, entries: Iterable[Entry], *, is_root: bool, uploads: bool = False) -> bytes:
+def page(title: str, entries: "Iterable[Entry]", *, is_root: bool, uploads: bool = False) -> bytes:
     """The page, in UTF-8; names that are not UTF-8 keep their bytes.
 
     Args:
@@ -89,7 +90,7 @@ def _summary(count: int) -> str:
 _UP: Final = '<li class="folder"><a href="../">../</a></li>'
 
 
-def _row(entry: Entry) -> str:
+def _row(entry: "Entry") -> str:
     link = urllib.parse.quote(entry.name + "/" * entry.is_folder, errors="surrogatepass")
     # A link shows as one even where it leads to a folder, as the standard library has it.
     shown = html.escape(entry.name + ("@" if entry.is_link else "/" * entry.is_folder), quote=False)

@@ -4,6 +4,10 @@ import os
 import posixpath
 import urllib.parse
 from contextlib import suppress
+from functools import lru_cache
+from typing import Final
+
+LONGEST: Final = 256  # characters of a target that is worth remembering: clients choose them
 
 
 def translate(target: str, folder: str) -> str:
@@ -15,10 +19,17 @@ def translate(target: str, folder: str) -> str:
         target: as it stands in the request: quoted, with its query, which is not looked at.
         folder: what the path will begin with.
     """
+    return _translate(target, folder) if len(target) > LONGEST else _translated(target, folder)
+
+
+def _translate(target: str, folder: str) -> str:
     location = split(target)[0]
     words = posixpath.normpath(unquoted(location)).split("/")
     names = [word for word in words if word and not os.path.dirname(word) and word not in (os.curdir, os.pardir)]
     return os.path.join(folder, *names) + ("/" if location.rstrip().endswith("/") else "")
+
+
+_translated = lru_cache(maxsize=1024)(_translate)  # clients repeat themselves, and each other
 
 
 def split(target: str) -> tuple[str, str]:

@@ -44,10 +44,7 @@ class Tree:
 
     def name_of(self, path: str) -> str | None:
         """The name of a path relative to the folder; None where it does not begin with the folder's."""
-        prefix = os.path.join(self._folder, "")
-        if path.startswith(prefix):
-            return path[len(prefix) :].lstrip("/") or os.curdir
-        return os.curdir if path == self._folder else None
+        return name_below(self._folder, path)
 
     def open(self, path: str, flags: int = READ) -> int:
         """Open a file.
@@ -98,6 +95,14 @@ class Tree:
                 resolved = os.path.relpath(target, root) + ("/" if name.endswith("/") else "")
                 return None if resolved == name else resolved
         return None
+
+
+def name_below(folder: str, path: str) -> str | None:
+    """The name of a path relative to a folder; None where it does not begin with the folder's."""
+    prefix = os.path.join(folder, "")
+    if path.startswith(prefix):
+        return path[len(prefix) :].lstrip("/") or os.curdir
+    return os.curdir if path == folder else None
 
 
 def open_without_links(folder: int, name: str, flags: int) -> int:
