@@ -100,7 +100,7 @@ class Engine:
         """Called in every turn of the loop, whether or not the program's `service_actions` does what ours does."""
 
     def post(self, call: Callable[[], object]) -> bool:
-        """Have the loop that all handlers share make a call; False where they do not share one, and nothing is called."""
+        """Have the loop that all handlers share make a call; False, and no call, where they do not share one."""
         return False
 
     def interval(self) -> float | None:

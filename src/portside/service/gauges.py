@@ -21,7 +21,7 @@ LAG_SECONDS = 1.0
 
 
 def accept_queue(listener: socket.socket) -> tuple[int, int] | None:
-    """How many connections wait to be accepted, and how many may; None for what is no TCP listener, or on another system."""
+    """How many connections wait to be accepted, and how many may; None where the kernel does not tell."""
     try:
         found: tuple[int, int] = _LISTENER.unpack(
             listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LISTENER.size)

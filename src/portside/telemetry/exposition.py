@@ -13,8 +13,8 @@ from portside.telemetry.tally import BOUNDS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Labels = tuple[tuple[str, str], ...]
-Totals = dict[tuple[str, Labels], Any]
+Key = tuple[str, tuple[tuple[str, str], ...]]  # a metric and its labels
+Totals = dict[Key, Any]
 
 
 def merged(snapshots: Iterable[Iterable[Sample]]) -> list[Sample]:
@@ -22,26 +22,22 @@ def merged(snapshots: Iterable[Iterable[Sample]]) -> list[Sample]:
 
     Counts and histograms are added; a gauge is added or, where the table says so, the largest one counts. A label that
     begins with `_` says that samples which share it speak of one and the same thing (a listener that several
-    processes share): of these the largest counts, and the label goes.
+    processes share): of these the largest counts, and the label goes. A metric that the table does not know is another
+    version's, during a reload, and is left out.
     """
-    same = _gathered((sample for snapshot in snapshots for sample in snapshot), lambda name: _merge_of(name, "_"))
-    told = ([name, {key: value for key, value in labels if key[0] != "_"}, found] for (name, labels), found in same)
-    return [[name, dict(labels), found] for (name, labels), found in _gathered(told, lambda name: _merge_of(name))]
-
-
-def _merge_of(name: str, mark: str = "") -> str:
-    return FAMILIES[name].merge + mark
-
-
-def _gathered(samples: Iterable[Sample], rule: Any) -> Iterable[tuple[tuple[str, Labels], Any]]:
+    once: Totals = {}
+    for name, labels, value in (sample for snapshot in snapshots for sample in snapshot if sample[0] in FAMILIES):
+        shared = any(label[0] == "_" for label in labels)
+        _add(once, (name, tuple(sorted(labels.items()))), value, largest=shared or FAMILIES[name].merge == "max")
     totals: Totals = {}
-    for name, labels, value in samples:
-        if name not in FAMILIES:
-            continue  # another version's, during a reload
-        key = name, tuple(sorted(labels.items()))
-        shared = rule(name) == "max" or (rule(name).endswith("_") and any(label[0] == "_" for label in labels))
-        totals[key] = value if key not in totals else _together(totals[key], value, largest=shared)
-    return totals.items()
+    for (name, pairs), value in once.items():
+        told = tuple(pair for pair in pairs if pair[0][0] != "_")
+        _add(totals, (name, told), value, largest=FAMILIES[name].merge == "max")
+    return [[name, dict(pairs), value] for (name, pairs), value in totals.items()]
+
+
+def _add(totals: Totals, key: Key, value: Any, *, largest: bool) -> None:
+    totals[key] = value if key not in totals else _together(totals[key], value, largest=largest)
 
 
 def _together(one: Any, other: Any, *, largest: bool) -> Any:

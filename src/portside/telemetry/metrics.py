@@ -54,7 +54,9 @@ FAMILIES: Mapping[str, Family] = {
         kind="histogram", help="Seconds from a connection's accept to its close: what its handler took."
     ),
     "portside_handlers_running": Family(kind="gauge", help="Handlers that run beside the accept loop."),
-    "portside_handler_failures_total": Family(kind="counter", help="Handlers that raised: bugs, not clients that left."),
+    "portside_handler_failures_total": Family(
+        kind="counter", help="Handlers that raised: bugs, not clients that left."
+    ),
     "portside_accepting": Family(
         kind="gauge", help="Accept loops that accept; less than portside_processes while one is paused or drains."
     ),

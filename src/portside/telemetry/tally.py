@@ -142,7 +142,8 @@ class Tally:
         Args:
             reason: the name of the `CloseReason`; a member's hash would cost as much as all the rest.
             seconds: from accept to close.
-            received, sent: bytes, None where nobody knows.
+            received: bytes; None where nobody knows.
+            sent: likewise.
         """
         with self._lock:
             self.closed[reason] = self.closed.get(reason, 0) + 1

@@ -22,7 +22,9 @@ def refuse_host(admin: Admin, field: Lookup) -> str | None:
     asked = field("host") or ""
     if admin.endpoint.scheme == "unix" or _is_ours(admin, _hostname(asked)):
         return None
-    return f"this endpoint is not called {asked!r}: ask for localhost or an address, or add the name to Admin(hosts=...)"
+    return (
+        f"this endpoint is not called {asked!r}: ask for localhost or an address, or add the name to Admin(hosts=...)"
+    )
 
 
 def _is_ours(admin: Admin, host: str) -> bool:

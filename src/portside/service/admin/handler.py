@@ -97,10 +97,10 @@ class AdminHandler(BaseHTTPRequestHandler):
         if not limit.isdecimal() or len(limit) > 9:
             self._fail(HTTPStatus.BAD_REQUEST, f"limit={limit!r} is not accepted; accepted is a whole number")
             return
-        self._tell(HTTPStatus.OK, self.console.snapshot(int(limit), stacks=query.get("stacks") != ["0"]))
+        self._reply(HTTPStatus.OK, self.console.snapshot(int(limit), stacks=query.get("stacks") != ["0"]))
 
     def _stacks(self) -> None:
-        self._tell(HTTPStatus.OK, self.console.stacks())
+        self._reply(HTTPStatus.OK, self.console.stacks())
 
     # -- what can be done --
 
@@ -115,14 +115,14 @@ class AdminHandler(BaseHTTPRequestHandler):
             self._fail(HTTPStatus.BAD_REQUEST, 'the body is no JSON: a command looks like {"do": "pause"}')
             return
         done, reply = self.console.command(command)
-        self._tell(HTTPStatus.OK if done else HTTPStatus.CONFLICT, reply)
+        self._reply(HTTPStatus.OK if done else HTTPStatus.CONFLICT, reply)
 
     # -- answers --
 
     def _fail(self, status: HTTPStatus, sentence: str) -> None:
-        self._tell(status, {"error": sentence})
+        self._reply(status, {"error": sentence})
 
-    def _tell(self, status: HTTPStatus, content: Any) -> None:
+    def _reply(self, status: HTTPStatus, content: Any) -> None:
         self._answer(status, _JSON, json.dumps(content).encode() + b"\n")
 
     def _answer(self, status: HTTPStatus, kind: str, body: bytes, fields: Mapping[str, str] | None = None) -> None:
