@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         FramedRequestHandler,
         StreamRequestHandler,
     )
+    from portside.policy.proxy_header import ProxyHeader
+    from portside.policy.proxy_protocol import ProxyProtocol
+    from portside.policy.proxy_tlvs import ProxyHeaderError, ProxyTLS
     from portside.service.description import Service
     from portside.service.embedding import embed
     from portside.service.running import Running, serve, start
@@ -56,6 +59,10 @@ __all__ = [
     "Event",
     "FramedRequestHandler",
     "Lock",
+    "ProxyHeader",
+    "ProxyHeaderError",
+    "ProxyProtocol",
+    "ProxyTLS",
     "Queue",
     "Running",
     "Semaphore",
@@ -91,6 +98,10 @@ _HOMES = {
     "Event": "portside.core.sync",
     "FramedRequestHandler": "portside.handlers",
     "Lock": "portside.core.sync",
+    "ProxyHeader": "portside.policy.proxy_header",
+    "ProxyHeaderError": "portside.policy.proxy_tlvs",
+    "ProxyProtocol": "portside.policy.proxy_protocol",
+    "ProxyTLS": "portside.policy.proxy_tlvs",
     "Queue": "portside.core.queues",
     "Running": "portside.service.running",
     "Semaphore": "portside.core.sync",

@@ -2,14 +2,17 @@
 
 import contextlib
 import errno
+import functools
 import socket
 import sys
 from collections.abc import Iterator
 from io import BufferedIOBase, BytesIO
 from typing import Any
 
+from portside.dispatcher import Dispatcher
 from portside.frames import FrameReader
 from portside.framing import Codec, Lines
+from portside.policy.proxy_protocol import Proxied
 
 
 class Handler:
@@ -29,6 +32,14 @@ class Handler:
         if handler_args:
             vars(self).update(handler_args)
         self._portside_begin()
+
+    @functools.cached_property  # which a program may assign to, as some have an attribute of that name
+    def proxy(self) -> Proxied | None:
+        """The proxy before the client and what it says, where the server has a `proxy_protocol`; else None."""
+        machine: Dispatcher | None = getattr(self.server, "_portside", None)
+        record = None if machine is None else machine.connections.get(self.request)
+        found: Proxied | None = None if record is None else record.proxy
+        return found
 
     def _portside_begin(self) -> None:
         """What the constructor does beyond that."""

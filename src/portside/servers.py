@@ -13,16 +13,18 @@ the hooks have in common, the machine that calls them, is in `portside.dispatche
 import contextlib
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from portside.addresses import address_text, plain_address
-from portside.binding import UnixFile, bind_inet, bind_unix, explain_bind_error, unlink_unix
+from portside.addresses import plain_address
+from portside.binding import UnixFile, bind_inet, bind_unix, unlink_unix
 from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
+from portside.listening import AF_UNIX, choose_family, explained
 from portside.ownership import is_plain_class
+from portside.policy.proxy_protocol import ProxyProtocol
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 
@@ -32,8 +34,6 @@ SYSTEM_BACKLOG = 65_535
 
 # Bytes of the largest UDP datagram, headers included (RFC 768: a length of 16 bits).
 LARGEST_DATAGRAM = 65_535
-
-_AF_UNIX: int = getattr(socket, "AF_UNIX", -1)  # where there are no Unix sockets, no class for them is exported
 
 
 class BaseServer:
@@ -207,6 +207,8 @@ class TCPServer(BaseServer):
         allow_reuse_address: bind although connections of a server that ended linger (SO_REUSEADDR).
         allow_reuse_port: bind although another process listens, and share its clients (SO_REUSEPORT).
         dual_stack: serve IPv4 clients on an IPv6 address too; their `client_address` is a plain `(host, port)`.
+        proxy_protocol: a `portside.ProxyProtocol`: connections come through proxies, which say who the client is; that
+            is its `client_address` from `verify_request` on.
 
     Raises:
         OSError: the address cannot be bound; the message says what to do about it. The socket is closed.
@@ -220,6 +222,7 @@ class TCPServer(BaseServer):
     allow_reuse_address: bool = False
     allow_reuse_port: bool = False
     dual_stack: bool = False
+    proxy_protocol: ProxyProtocol | None = None
     _portside_transport: ClassVar[type[Transport]] = StreamTransport
 
     def __init__(
@@ -231,7 +234,7 @@ class TCPServer(BaseServer):
         handler_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(server_address, RequestHandlerClass, handler_args=handler_args)
-        _choose_family(self)
+        choose_family(self)
         self.socket = self._portside_own_socket(socket.socket(self.address_family, self.socket_type))
         if bind_and_activate:
             try:
@@ -247,7 +250,7 @@ class TCPServer(BaseServer):
 
     def server_bind(self) -> None:
         """Called by the constructor to bind the socket. May be overridden."""
-        with _explained(self):
+        with explained(self):
             bind_inet(
                 self.socket,
                 self.server_address,
@@ -324,14 +327,14 @@ class _UnixFileMixIn(TCPServer):
         unlink_on_close: whether `server_close()` removes the file. The standard library leaves it.
     """
 
-    address_family: int = _AF_UNIX
+    address_family: int = AF_UNIX
     socket_mode: int | None = None
     unlink_on_close: bool = False
     _portside_file: UnixFile | None = None
 
     def server_bind(self) -> None:
         """Called by the constructor to bind the socket. May be overridden."""
-        with _explained(self):
+        with explained(self):
             self._portside_file = bind_unix(self.socket, self.server_address, mode=self.socket_mode)
         self.server_address = self.socket.getsockname()
 
@@ -417,34 +420,3 @@ class AsyncUnixDatagramServer(AsyncMixIn, UnixDatagramServer):
 
 # MSG_DONTWAIT keeps one receive from waiting without making the socket non-blocking, since answers leave through it.
 _DO_NOT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
-
-_PREFIX: dict[tuple[int, int], str] = {
-    (socket.AF_INET, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET6, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET, socket.SOCK_DGRAM): "udp://",
-    (socket.AF_INET6, socket.SOCK_DGRAM): "udp://",
-    (_AF_UNIX, socket.SOCK_STREAM): "unix:",
-    (_AF_UNIX, socket.SOCK_DGRAM): "unixgram:",
-}
-
-
-@contextlib.contextmanager
-def _explained(server: TCPServer) -> Iterator[None]:
-    """What the system refuses, with what to do about it."""
-    try:
-        yield
-    except OSError as error:
-        prefix = _PREFIX.get((server.address_family, server.socket_type), "")
-        raise explain_bind_error(error, prefix + address_text(server.server_address)) from error
-
-
-def _choose_family(server: TCPServer) -> None:
-    """IPv6 for an address that only IPv6 has, where the program has not chosen a family itself."""
-    if server.address_family != socket.AF_INET or not isinstance(server.server_address, tuple):
-        return
-    host, *rest = server.server_address
-    if host == "" and server.dual_stack and socket.has_dualstack_ipv6():
-        server.server_address = ("::", *rest)
-        server.address_family = socket.AF_INET6
-    elif isinstance(host, str) and ":" in host:
-        server.address_family = socket.AF_INET6

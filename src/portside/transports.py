@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from portside.dispatcher import ACCEPT_BATCH, Transport
+from portside.gates import Gate, gates_of
 from portside.ownership import is_ours
 from portside.telemetry import ConnectionClosed, ConnectionOpened, emit
 
@@ -19,6 +20,10 @@ class StreamTransport(Transport):
         self.batch = _batch(self.server)
         if self.server.socket.gettimeout() is None:
             os.set_blocking(self.server.fileno(), False)
+
+    def gates(self) -> tuple[Gate, ...]:
+        """The server's."""
+        return gates_of(self.server)
 
     def opened(self, request: Any, client_address: Any) -> None:
         """Keep a record, and tell."""
@@ -53,6 +58,16 @@ class DatagramTransport(Transport):
     def prepare(self) -> None:
         """Many in a row, where `get_request` is ours."""
         self.batch = _batch(self.server)
+
+    def gates(self) -> tuple[Gate, ...]:
+        """None: they are for connections.
+
+        Raises:
+            ValueError: the server is told to have some.
+        """
+        if gates_of(self.server):
+            raise ValueError("proxy_protocol and tls are for connections: a server of datagrams cannot have them")
+        return ()
 
 
 def _batch(server: Any) -> int:

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from portside import BaseRequestHandler, DatagramRequestHandler, FramedRequestHandler, StreamRequestHandler
-from tests.engines.instruments import BULK, PIECE, Gate, Journal, pattern
+from tests.engines.instruments import BULK, PIECE, Gate, Journal, name_of, pattern
 
 
 class Echo(StreamRequestHandler):
@@ -146,6 +146,14 @@ class Stops(StreamRequestHandler):
         self.rfile.readline()
         self.server.shutdown(drain=self.drain)
         self.wfile.write(b"STOPPED\n")
+
+
+class Named(StreamRequestHandler):
+    """Says to whom it talks, and through which proxy, before each line."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(name_of(self) + line)
 
 
 class Tells(BaseRequestHandler):

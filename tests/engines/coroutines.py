@@ -12,7 +12,7 @@ from portside import (
     AsyncRequestHandler,
     AsyncStreamRequestHandler,
 )
-from tests.engines.instruments import BULK, PIECE, Gate, Journal, pattern
+from tests.engines.instruments import BULK, PIECE, Gate, Journal, name_of, pattern
 
 
 class Echo(AsyncStreamRequestHandler):
@@ -154,6 +154,15 @@ class Stops(AsyncStreamRequestHandler):
         await self.reader.readline()
         self.server.shutdown(drain=self.drain)
         self.writer.write(b"STOPPED\n")
+
+
+class Named(AsyncStreamRequestHandler):
+    """Says to whom it talks, and through which proxy, before each line."""
+
+    async def handle(self) -> None:
+        async for line in self.reader:
+            self.writer.write(name_of(self) + line)
+            await self.writer.drain()
 
 
 class Tells(AsyncRequestHandler):

@@ -156,3 +156,9 @@ def by_process(entries: list[Entry]) -> Iterator[tuple[bool, list[Entry]]]:
     """The entries of each process: whether it is this one, and what it noted."""
     for pid in dict.fromkeys(entry.pid for entry in entries):
         yield pid == os.getpid(), [entry for entry in entries if entry.pid == pid]
+
+
+def name_of(handler: Any) -> bytes:
+    """Who a handler talks to, as it sees it: the client, the proxy's own host, and what the proxy calls the client."""
+    told = handler.proxy and (handler.proxy.address and handler.proxy.address[0], handler.proxy.header.authority)
+    return f"{handler.client_address!r} {told!r} ".encode()

@@ -301,6 +301,14 @@ def _add_serving_options(command: ArgumentParser) -> None:
         default="text",
         help="what lines of the log look like (default: %(default)s)",
     )
+    command.add_argument(
+        "--proxy-protocol",
+        metavar="NETWORK",
+        action="append",
+        type=_network,
+        help="clients come through proxies in this network (may be given again), which say who they are; nobody else "
+        "is served",
+    )
     loudness = command.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
     loudness.add_argument("-q", "--quiet", action="store_true", help="tell of nothing but errors")
@@ -389,6 +397,17 @@ def _handler_name(text: str) -> Sequence[str]:
 def _folder(text: str) -> str:
     if not os.path.isdir(text):
         raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a folder that exists")
+    return text
+
+
+def _network(text: str) -> str:
+    from portside.policy.proxy_protocol import ProxyProtocol
+
+    try:
+        ProxyProtocol(trusted=[text])
+    except ValueError as error:
+        wanted = "a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"
+        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is {wanted}") from error
     return text
 
 

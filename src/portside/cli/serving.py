@@ -11,6 +11,7 @@ from typing import Any
 
 from portside.apps.diagnostics import DIAGNOSTICS
 from portside.cli.failure import Failure
+from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.description import Service
 from portside.service.running import Running, ended_by_signals
 from portside.telemetry.jsonlog import attach_json
@@ -121,6 +122,7 @@ def _bind(handler: Any, engine: Any, options: Namespace) -> Running:
                 max_handlers=options.max_handlers,
                 drain=options.drain,
                 admin=options.admin,
+                proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
             )
         )
     except OSError as error:

@@ -27,16 +27,19 @@ class Child:
         pid: its process id.
         pidfd: readable once it has ended; -1 where the system has none (before Linux 5.3, and elsewhere).
         connection: the parent's own descriptor of the client's connection, for drains; None for datagrams.
+        report: where the child tells what it found at the gates, see `portside.engines.reports`; -1 without gates.
     """
 
     pid: int
     pidfd: int
     connection: socket.socket | None
+    report: int = -1
 
     def close(self) -> None:
         """Give the descriptors back."""
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
+        for descriptor in (self.pidfd, self.report):
+            if descriptor >= 0:
+                os.close(descriptor)
         if self.connection is not None:
             self.connection.close()
 
@@ -44,8 +47,8 @@ class Child:
 class Children:
     """All children of one server.
 
-    Resource handling: a selector from construction, two descriptors a child until it is collected; `close()` gives the
-    selector back.
+    Resource handling: a selector from construction, up to three descriptors a child until it is collected; `close()`
+    gives the selector back.
     """
 
     def __init__(self) -> None:
@@ -66,10 +69,10 @@ class Children:
         """False while some child can end without `fileno()` becoming readable: then somebody has to look."""
         return self._untold == 0
 
-    def add(self, pid: int, connection: socket.socket | None) -> None:
-        """Watch a child that was just forked; `connection` is closed when it has ended."""
+    def add(self, pid: int, connection: socket.socket | None, report: int = -1) -> None:
+        """Watch a child that was just forked; `connection` and `report` are closed when it has ended."""
         pidfd = _pidfd_open(pid)
-        self._children[pid] = Child(pid=pid, pidfd=pidfd, connection=connection)
+        self._children[pid] = Child(pid=pid, pidfd=pidfd, connection=connection, report=report)
         if pidfd >= 0:
             self._selector.register(pidfd, selectors.EVENT_READ, pid)
         else:

@@ -10,9 +10,11 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from portside.connections import Connection
 from portside.dispatcher import Dispatcher, Engine, machine
 from portside.engines.children import LOOK_SECONDS, Child, Children
-from portside.telemetry import CloseReason, WorkerExited, emit
+from portside.engines.reports import Report, read_report
+from portside.telemetry import CloseReason, ConnectionRefused, WorkerExited, emit
 
 if TYPE_CHECKING:
     from portside.servers import BaseServer as _Server
@@ -51,13 +53,14 @@ class ForkEngine(Engine):
         self._wait_for_room()
         children = self.children()
         flush_standard_streams()  # or the child would write again what this process has not written yet
-        pid = os.fork()
+        report = Report() if self.dispatcher.gates else None
+        pid = _forked(report)
         if pid == 0:
-            self._be_child(request, client_address)
+            self._be_child(request, client_address, report)
         connection = _duplicate(request)
         if connection is not None:
             self.dispatcher.connections.move(request, connection)
-        children.add(pid, connection)
+        children.add(pid, connection, -1 if report is None else report.be_parent())
         return pid
 
     def collect(self, *, blocking: bool = False) -> list[int]:
@@ -115,12 +118,15 @@ class ForkEngine(Engine):
             self.children().wait()
             self.server.collect_children()
 
-    def _be_child(self, request: Any, client_address: Any) -> None:
+    def _be_child(self, request: Any, client_address: Any, report: Report | None) -> None:
         """The child's whole life. It must never return, hence os._exit."""
         status = _STATUS[CloseReason.FAILED]
         try:
             record = self.dispatcher.connections.get(request)
             self.dispatcher.become_child()
+            if report is not None:
+                report.be_child()
+                self.dispatcher.on_passage = report.tell
             self.dispatcher.conclude(request, client_address)
             status = _STATUS[CloseReason.DONE if record is None else record.reason]
         finally:
@@ -133,9 +139,19 @@ class ForkEngine(Engine):
         if child.connection is not None:
             record = self.dispatcher.connections.get(child.connection)
             if record is not None:
+                self._learn(record, child)
                 record.blame(_REASON.get(code, CloseReason.FAILED))
             self.dispatcher.transport.closed(child.connection)
         child.close()
+
+    def _learn(self, record: Connection, child: Child) -> None:
+        """Who the client turned out to be, and whether it was refused, at gates that only the child has seen."""
+        found = None if child.report < 0 else read_report(child.report)
+        if found is None:
+            return
+        record.client_address, refusal = found
+        if refusal is not None:
+            emit(ConnectionRefused(server=self.server, client_address=record.client_address, reason=refusal))
 
 
 class ForkingMixIn(_Server):
@@ -188,6 +204,16 @@ def _engine(server: ForkingMixIn) -> ForkEngine:
     engine = machine(server).engine
     assert isinstance(engine, ForkEngine)
     return engine
+
+
+def _forked(report: Report | None) -> int:
+    """As os.fork; where the system refuses, the report's descriptors are given back."""
+    try:
+        return os.fork()
+    except OSError:
+        if report is not None:
+            report.close()
+        raise
 
 
 def _duplicate(request: Any) -> socket.socket | None:

@@ -12,6 +12,7 @@ from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
 from portside.service.admin.options import Admin
+from portside.policy.proxy_protocol import ProxyProtocol
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -29,6 +30,8 @@ class Service:
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
         admin: where metrics, health, a page and commands are; None is nowhere.
+        proxy_protocol: whether clients come through proxies that say who they are, and through which; None believes
+            nobody.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -42,6 +45,7 @@ class Service:
     drain: float = DRAIN_SECONDS
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     admin: Admin | None = None
+    proxy_protocol: ProxyProtocol | None = None
 
     def __post_init__(self) -> None:
         _check_endpoints(self.endpoints)
@@ -49,6 +53,7 @@ class Service:
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
         _check_admin(self.admin)
+        _check_proxy_protocol(self.proxy_protocol, self.endpoints)
         _check_handler(self.handler, self.engine, self.endpoints)
 
 
@@ -77,6 +82,16 @@ def _check_arguments(handler_args: object) -> None:
 def _check_admin(admin: object) -> None:
     if admin is not None and not isinstance(admin, Admin):
         raise TypeError(f"admin={admin!r} must be an Admin, as Admin.parse('tcp://127.0.0.1:9100') makes one, or None")
+
+
+def _check_proxy_protocol(proxy_protocol: object, endpoints: tuple[Endpoint, ...]) -> None:
+    if proxy_protocol is None:
+        return
+    if not isinstance(proxy_protocol, ProxyProtocol):
+        raise TypeError(f"proxy_protocol={proxy_protocol!r} must be a portside.ProxyProtocol, or None")
+    for endpoint in endpoints:
+        if not endpoint.is_stream:
+            raise ValueError(f"proxy_protocol is for connections, and {endpoint} takes datagrams: serve it by itself")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:

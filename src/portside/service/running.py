@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
+from portside.policy.proxy_protocol import ProxyProtocol
 from portside.servers import TCPServer
 from portside.service.admin.options import Admin
 from portside.service.bound import Bound
@@ -158,6 +159,7 @@ def start(
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
     admin: str | int | Endpoint | Admin | None = None,
+    proxy_protocol: ProxyProtocol | None = None,
 ) -> Running:
     """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
 
@@ -169,6 +171,7 @@ def start(
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
         admin: where metrics, health, a page and commands are: a loopback endpoint, a Unix socket, or an `Admin`.
+        proxy_protocol: whether clients come through proxies that say who they are, and through which.
 
     Returns:
         A context manager that accepts clients already; its `endpoints` are what was bound.
@@ -186,6 +189,7 @@ def start(
             drain=drain,
             handler_args=handler_args or {},
             admin=None if admin is None else Admin.parse(admin),
+            proxy_protocol=proxy_protocol,
         )
     )
     running.start()

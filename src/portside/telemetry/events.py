@@ -28,6 +28,7 @@ class RefusalReason(StrEnum):
 
     VERIFY_REQUEST = "verify_request"  # the hook said no
     DESCRIPTORS = "descriptors"  # the process has none left for it
+    UNTRUSTED = "untrusted"  # it is no proxy that may say for whom it comes, and has to be, or does it
 
 
 @dataclass(frozen=True, kw_only=True)
