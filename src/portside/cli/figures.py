@@ -31,9 +31,9 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`250 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
+    """`0.2 ms`, `250 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     large, small, _ = next(each for each in _CLOCK if seconds < each[2])
@@ -57,7 +57,7 @@ def sparkline(values: Iterable[float]) -> str:
 def total(snapshot: Snapshot, name: str) -> float | None:
     """A metric over all its labels; None where there is none of that name."""
     values: list[float] = [sample[2] for sample in snapshot["metrics"] if sample[0] == name]
-    return math.fsum(values) if values else None
+    return float(sum(values)) if values else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import sys
 import termios
@@ -37,16 +38,15 @@ def watch(options: Namespace) -> None:
         from portside.cli.screen import Screen
     except ModuleNotFoundError as error:
         raise Failure("a live view is drawn by rich: pip install 'portside[cli]'") from error
-    with _keys() as next_key, Screen() as screen:
-        _go_on(top, screen, next_key, options.interval)
+    with _keys() as next_keys, Screen() as screen:
+        _go_on(top, screen, next_keys, options.interval)
 
 
-def _go_on(top: "Top", screen: Any, next_key: Callable[[float], str], interval: float) -> None:
+def _go_on(top: "Top", screen: Any, next_keys: Callable[[float], str], interval: float) -> None:
     due = time.monotonic() + interval
     while not top.over:
         screen.show(top)
-        key = next_key(max(0.0, due - time.monotonic()))
-        if key:
+        for key in _KEY.findall(next_keys(max(0.0, due - time.monotonic()))):
             top.press(key)
         if time.monotonic() >= due:
             top.look()
@@ -174,25 +174,27 @@ _KEYS: Mapping[str, Callable[[Top], None]] = {
     "b": Top.ban,
 }
 
-# Bytes of the longest sequence that an arrow key sends, and more.
-_LONGEST = 16
+# A key as a terminal sends it: an arrow's sequence, or a character.
+_KEY = re.compile(r"\x1b\[[A-Z]|.", re.DOTALL)
+
+_AT_ONCE = 64  # bytes: keys that were pressed since the last look, and more
 
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Keys as they are pressed, without echo; what is yielded waits so many seconds for one, "" is none."""
+    """Keys as they are pressed, without echo; what is yielded waits so many seconds for some, "" is none."""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
     try:
-        yield lambda seconds: _key(terminal, seconds)
+        yield lambda seconds: _pressed(terminal, seconds)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def _key(terminal: int, seconds: float) -> str:
+def _pressed(terminal: int, seconds: float) -> str:
     ready, _, _ = select.select([terminal], [], [], seconds)
     if not ready:
         return ""
-    pressed = os.read(terminal, _LONGEST)
+    pressed = os.read(terminal, _AT_ONCE)
     return pressed.decode(errors="replace") if pressed else "q"  # the terminal is gone

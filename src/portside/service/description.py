@@ -11,8 +11,8 @@ from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHan
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
-from portside.service.admin.options import Admin
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.service.admin.options import Admin
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 

@@ -42,8 +42,6 @@ class AdminHandler(BaseHTTPRequestHandler):
     """
 
     protocol_version: str = "HTTP/1.1"
-    server_version: str = "Portside"
-    sys_version: str = ""
     http_limits: HTTPLimits = HTTPLimits(body_bytes=65_536)  # a command has a hundred bytes
     console: Console
     admin: Admin
@@ -133,6 +131,10 @@ class AdminHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def version_string(self) -> str:
+        """What answers, and not which version of it."""
+        return "Portside"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a probe a second is nothing to tell of."""
