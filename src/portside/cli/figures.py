@@ -112,7 +112,7 @@ class Trails:
             return now
         if self._before is None:
             return 0.0
-        seconds = max(0.1, snapshot["time"] - self._before["time"])
+        seconds: float = max(0.1, snapshot["time"] - self._before["time"])
         return max(0.0, now - (total(self._before, figure.metric) or 0.0)) / seconds
 
     def rows(self) -> list[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ A reply names its process, `{"pid": 7, ...}`. What cannot be done is told in one
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -144,8 +145,11 @@ class Control:
         return f"{os.getpid()}-{self._began:.6f}"
 
     def _state(self) -> str:
-        if self._draining or not any(server._portside.lifecycle.running() for server in self._bound.servers):
+        lifecycles = [server._portside.lifecycle for server in self._bound.servers]
+        if self._draining or any(each.began and not each.running() for each in lifecycles):
             return "draining"
+        if not all(each.began for each in lifecycles):
+            return "starting"
         return "serving" if all(server._portside.accepting for server in self._bound.servers) else "paused"
 
     # -- what is to be done --
@@ -168,6 +172,9 @@ class Control:
         seconds = None if command.get("seconds") is None else _number(command, "seconds", 0)
         self._draining = True
         self._bound.request_stop(seconds)
+        for server in self._bound.servers:
+            if server._portside.engine.name == "serial":  # its handler holds up its loop: another thread has to drain
+                threading.Thread(target=server.shutdown, kwargs={"drain": seconds}, daemon=True).start()
         return {"state": "draining"}
 
     def end(self, command: Command) -> Reply:

@@ -40,7 +40,7 @@ class JSONFormatter(logging.Formatter):
             **{name: value for name, value in vars(record).items() if name not in _USUAL},
             **dict(self._traces(record)),
         }
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str)
 
     def _traces(self, record: logging.LogRecord) -> Iterator[tuple[str, str]]:
         if record.exc_info and record.exc_info[0] is not None:

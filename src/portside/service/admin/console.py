@@ -55,7 +55,7 @@ class Console:
             Whether any process has carried it out, and what each has replied.
         """
         word = command.get("do") if isinstance(command, Mapping) else None
-        if word not in ACTIONS:
+        if not isinstance(word, str) or word not in ACTIONS:
             return False, {"error": f"do={word!r} is none of {', '.join(sorted(ACTIONS))}"}
         replies = self._fleet.ask(command)
         done = any(_is_done(command, reply) for reply in replies)
