@@ -16,6 +16,7 @@ from typing import Any
 
 from portside.addresses import plain_address
 from portside.telemetry import CloseReason, ConnectionClosed
+from portside.telemetry.tally import Tally
 
 # struct tcp_info of linux/tcp.h, as far as it is of use here: the state (__u8 at byte 0), tcpi_last_data_recv (__u32 of
 # milliseconds at 52), and the __u64 tcpi_bytes_received (at 128), tcpi_bytes_sent (200) and
@@ -124,6 +125,10 @@ class Connection:
             error=self.error,
         )
 
+    def count(self, tally: Tally) -> None:
+        """Count the connection, which ends now."""
+        tally.count_closed(self.reason._name_, time.monotonic() - self.opened, *self.bytes_both_ways())
+
     def settle(self, *, lost: bool) -> None:
         """Ask the kernel for the last time: the connection is about to be closed, by other hands than the server's.
 
@@ -188,16 +193,16 @@ class Connection:
             borrowed.detach()
 
     def _tcp_info(self) -> tuple[int, int, int, int, int, int] | None:
+        request = self._request()
+        if isinstance(request, socket.socket) and self._descriptor >= 0 and request.fileno() == self._descriptor:
+            return _asked(request)  # which is what every connection is that nobody has wrapped, and costs no more
         borrowed = self._borrow()
         if borrowed is None:
             return None
         try:
-            info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        except (AttributeError, OSError):
-            return None  # no TCP, or no such option on this system
+            return _asked(borrowed)
         finally:
             borrowed.detach()
-        return _TCP_INFO.unpack(info) if len(info) == _TCP_INFO.size else None
 
     def _borrow(self) -> socket.socket | None:
         """A plain socket over the connection's descriptor, to be detached again; None when that is closed.
@@ -284,6 +289,14 @@ class Connections:
     def all(self) -> list[Connection]:
         """Every record, as of now."""
         return list(self._open.values())
+
+
+def _asked(sock: socket.socket) -> tuple[int, int, int, int, int, int] | None:
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    except (AttributeError, OSError):
+        return None  # no TCP, or no such option on this system
+    return _TCP_INFO.unpack(info) if len(info) == _TCP_INFO.size else None
 
 
 def _descriptor(request: Any) -> int:

@@ -11,7 +11,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from portside.acceptor import Acceptor
 from portside.addresses import address_text
@@ -34,6 +34,7 @@ from portside.telemetry import (
     ServerStopped,
     emit,
 )
+from portside.telemetry.tally import Tally
 
 # Clients accepted in a row before the loop looks at anything else (a stop, ended children, service_actions): enough to
 # spread the cost of a wait over a burst, few enough that the batch stays below a millisecond.
@@ -51,7 +52,12 @@ class Engine:
     Args:
         server: the server object; engines call its hooks.
         dispatcher: the server's dispatcher.
+
+    Attributes:
+        name: what the modern face calls it.
     """
+
+    name: ClassVar[str] = "serial"
 
     def __init__(self, server: Any, dispatcher: "Dispatcher") -> None:
         self.server = server
@@ -73,6 +79,10 @@ class Engine:
         """How many handlers run beside the loop, the calling one not counted."""
         return 0
 
+    def at_work(self) -> int:
+        """How many handlers run, to the knowledge of whoever looks from outside: for telemetry, not for a drain."""
+        return self.running()
+
     def is_handler(self) -> bool:
         """True when the caller is a handler that runs beside the loop."""
         return False
@@ -90,6 +100,10 @@ class Engine:
     def tend(self) -> None:
         """Called in every turn of the loop, whether or not the program's `service_actions` does what ours does."""
 
+    def post(self, call: Callable[[], object]) -> bool:
+        """Have the loop that all handlers share make a call; False, and no call, where they do not share one."""
+        return False
+
     def interval(self) -> float | None:
         """Seconds after which the loop must look again by itself; None when everything wakes it."""
         return None
@@ -100,7 +114,10 @@ class Transport:
 
     Attributes:
         batch: how many requests may be taken in a row; 1 where `get_request` may wait when nobody is there.
+        tally: counts what happens, where somebody wants to know.
     """
+
+    tally: Tally | None = None
 
     def __init__(self, server: Any, connections: Connections) -> None:
         self.server = server
@@ -140,6 +157,7 @@ class Dispatcher(Finisher):
         super().__init__(server)
         self._drains: weakref.WeakSet[Drain] = weakref.WeakSet()
         self._parked: list[tuple[Run, Acceptor]] = []
+        self.accepting = True  # False while somebody has asked for a pause
         self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
         self.lifecycle = Lifecycle()
         self.engine = engine(server, self)
@@ -179,7 +197,7 @@ class Dispatcher(Finisher):
 
     def turn(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         """Sleep until something happens, and see to it."""
-        at_the_door = acceptor.wait(self._sooner(timeout), accepting=self.engine.has_room())
+        at_the_door = acceptor.wait(self._sooner(timeout), accepting=self.has_room())
         if run.stopping:
             return
         if at_the_door:
@@ -193,7 +211,7 @@ class Dispatcher(Finisher):
         with self._single_run() as (run, acceptor):
             while not run.stopping:
                 remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if acceptor.wait(self._sooner(remaining), accepting=self.engine.has_room()):
+                if acceptor.wait(self._sooner(remaining), accepting=self.has_room()):
                     self.accept_one(run, acceptor)
                     return
                 if deadline is not None and time.monotonic() >= deadline:
@@ -246,9 +264,18 @@ class Dispatcher(Finisher):
 
     # -- accepting --
 
+    def has_room(self) -> bool:
+        """True when another request may be accepted."""
+        return self.accepting and self.engine.has_room()
+
+    def accept(self, wanted: bool) -> None:
+        """Accept nobody until further notice, or again; clients wait in the system's queue, handlers go on."""
+        self.accepting = wanted
+        self.lifecycle.wake()
+
     def _accept_batch(self, run: Run, acceptor: Acceptor) -> None:
         for _ in range(self.transport.batch):
-            if not self.accept_one(run, acceptor) or run.stopping or not self.engine.has_room():
+            if not self.accept_one(run, acceptor) or run.stopping or not self.has_room():
                 return
 
     def accept_one(self, run: Run, acceptor: Acceptor, dispatch: Callable[[Any, Any], None] | None = None) -> bool:
@@ -325,6 +352,10 @@ class Dispatcher(Finisher):
         self.lifecycle.after_fork()
         self.transport.become_child()
         ConnectionClosed.subscribers = ConnectionRefused.subscribers = ()  # the parent tells, once the child has ended
+
+    def handlers(self) -> int:
+        """How many handlers run, now."""
+        return self._inline + self.engine.at_work()
 
     # -- the end --
 

@@ -91,6 +91,11 @@ class Lifecycle:
                 run.stop(self._kept_drain)
         return run
 
+    @property
+    def began(self) -> bool:
+        """Whether there has been a run, over or not."""
+        return self._served
+
     def resume(self, run: Run) -> None:
         """Enter a run for a single request, new or parked; a stop that came before is kept for `serve_forever`."""
         run.thread = threading.get_ident()

@@ -28,13 +28,19 @@ class StreamTransport(Transport):
     def opened(self, request: Any, client_address: Any) -> None:
         """Keep a record, and tell."""
         self.connections.add(request, client_address)
+        if self.tally is not None:
+            self.tally.count_opened()
         if ConnectionOpened.subscribers:
             emit(ConnectionOpened(server=self.server, client_address=client_address))
 
     def closed(self, request: Any) -> None:
         """Drop the record, and tell, once."""
         record = self.connections.pop(request)
-        if record is not None and ConnectionClosed.subscribers:
+        if record is None:
+            return
+        if self.tally is not None:
+            record.count(self.tally)
+        if ConnectionClosed.subscribers:
             emit(record.summary(self.server))
 
     def stop_listening(self) -> None:

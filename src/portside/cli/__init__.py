@@ -1,8 +1,8 @@
-"""The `portside` command: serve a handler, run a diagnostic service, talk to a server.
+"""The `portside` command: serve a handler, run a diagnostic service, talk to a server, look into one that runs.
 
-It ends with 0 when all went well, 1 when the system refused or the program failed, 2 when the command line cannot be,
-and 130 when Ctrl-C cut a conversation short. What the commands need is imported when one of them runs: `--help` does
-not wait for it.
+It ends with 0 when all went well, 1 when the system refused or the program failed, 2 when the command line cannot be, 3
+when no admin endpoint answers, and 130 when Ctrl-C cut a conversation short. What the commands need is imported when
+one of them runs: `--help` does not wait for it.
 """
 
 import sys
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except Failure as failure:
         print(f"portside: {failure}", file=sys.stderr)
-        return 1
+        return failure.code
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0

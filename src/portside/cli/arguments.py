@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from portside.endpoints import Endpoint
+    from portside.service.admin.options import Admin
 
 ENGINES = ("serial", "threads", "forks", "green", "async")
 BLOCKING_ENGINES = tuple(each for each in ENGINES if each != "async")  # an application is no coroutine
@@ -62,6 +63,26 @@ Only this machine can reach it unless the endpoint says otherwise, as tcp://:808
 takes the options of `python -m http.server`, TLS included.
 """
 
+_CTL_EXAMPLES = """\
+examples:
+  portside ctl 9100 snapshot
+  portside ctl unix:/run/app/admin.sock ban 192.0.2.7 --seconds 3600
+  portside ctl 9100 close 1f3a-7f17a5344dc0-34c43bfd0
+
+Prints what the service replies: JSON, or for metrics Prometheus' text. Ends with 0 when it is done, 1 when it was
+refused, 2 when the command line cannot be, and 3 when nobody answers at ADMIN.
+"""
+
+_TOP_EXAMPLES = """\
+examples:
+  portside top 9100
+  portside top unix:/run/app/admin.sock
+  portside top 9100 > now.txt
+
+Keys: arrows choose a connection, c closes it, b bans its host; p pauses accepting, r resumes, d drains; q quits.
+Without a terminal it prints what there is, once.
+"""
+
 _CONNECT_EXAMPLES = """\
 examples:
   portside connect 9000
@@ -108,6 +129,8 @@ def parser() -> ArgumentParser:
     for name in _DIAGNOSTICS:
         _add_diagnostic(commands, name)
     _add_connect(commands)
+    _add_ctl(commands)
+    _add_top(commands)
     return top
 
 
@@ -216,6 +239,45 @@ def _add_connect(commands: Any) -> None:
     )
 
 
+def _add_ctl(commands: Any) -> None:
+    command = _command(commands, "ctl", "give a command to a service that runs", _CTL_EXAMPLES, _ctl)
+    _add_admin_endpoint(command)
+    words = command.add_subparsers(title="what to do", metavar="COMMAND", dest="do", required=True)
+    snapshot = words.add_parser("snapshot", help="what is served, and every open connection")
+    snapshot.add_argument("--limit", metavar="N", type=_count, default=1000, help="connections told of, at most")
+    for word, purpose in _WORDS.items():
+        words.add_parser(word, help=purpose)
+    drain = words.add_parser("drain", help="end the service: accept nobody any more, let handlers finish")
+    drain.add_argument("--seconds", type=_seconds, help="how long they may take (default: as the service says)")
+    close = words.add_parser("close", help="cut one connection")
+    close.add_argument("id", metavar="ID", help="its id, as a snapshot tells it")
+    ban = words.add_parser("ban", help="keep a host out, and cut what it has open")
+    ban.add_argument("host", metavar="HOST", help="its address")
+    ban.add_argument("--seconds", type=_some_seconds, default=600.0, help="how long (default: %(default)g)")
+
+
+# Of `portside ctl`: the words that stand alone.
+_WORDS = {
+    "metrics": "the counts, as Prometheus reads them",
+    "stacks": "where every handler stands",
+    "health": "whether every process answers and accepts",
+    "pause": "accept nobody until further notice; handlers go on",
+    "resume": "accept again",
+}
+
+
+def _add_top(commands: Any) -> None:
+    command = _command(commands, "top", "watch a service that runs", _TOP_EXAMPLES, _top)
+    _add_admin_endpoint(command)
+    command.add_argument(
+        "--interval", metavar="SECONDS", type=_some_seconds, default=1.0, help="between looks (default: %(default)g)"
+    )
+
+
+def _add_admin_endpoint(command: ArgumentParser) -> None:
+    command.add_argument("admin", metavar="ADMIN", type=_remote, help="the service's admin endpoint, see --admin")
+
+
 def _command(commands: Any, name: str, purpose: str, examples: str, run: Callable[[Namespace], None]) -> ArgumentParser:
     command: ArgumentParser = commands.add_parser(
         name,
@@ -247,6 +309,18 @@ def _add_serving_options(command: ArgumentParser) -> None:
         type=_seconds,
         default=30.0,
         help="time for handlers to finish at the end (default: %(default)g)",
+    )
+    command.add_argument(
+        "--admin",
+        metavar="ENDPOINT",
+        type=_admin,
+        help="where metrics, health, a page and commands are: a loopback port, or a Unix socket (gets mode 600)",
+    )
+    command.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="what lines of the log look like (default: %(default)s)",
     )
     command.add_argument(
         "--proxy-protocol",
@@ -294,6 +368,18 @@ def _connect(options: Namespace) -> None:
     connect(options)
 
 
+def _ctl(options: Namespace) -> None:
+    from portside.cli.ctl import control
+
+    control(options)
+
+
+def _top(options: Namespace) -> None:
+    from portside.cli.top import watch
+
+    watch(options)
+
+
 # Types of arguments
 
 
@@ -311,6 +397,15 @@ def _remote(text: str) -> "Endpoint":
     if endpoint.scheme == "fd":
         raise ArgumentTypeError(f"{endpoint} is a socket already: name a server's endpoint, as in tcp://127.0.0.1:9000")
     return endpoint
+
+
+def _admin(text: str) -> "Admin":
+    from portside.service.admin.options import Admin
+
+    try:
+        return Admin.parse(_endpoint(text))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _handler_name(text: str) -> Sequence[str]:

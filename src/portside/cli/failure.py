@@ -2,4 +2,16 @@
 
 
 class Failure(Exception):
-    """One sentence for stderr: what went wrong, and what to do about it."""
+    """The system refused, or the program failed; the message is one sentence for stderr.
+
+    Attributes:
+        code: the exit code.
+    """
+
+    code = 1
+
+
+class Unreachable(Failure):
+    """Nobody answers where an admin endpoint should be."""
+
+    code = 3

@@ -14,6 +14,7 @@ from portside.cli.failure import Failure
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.description import Service
 from portside.service.running import Running, ended_by_signals
+from portside.telemetry.jsonlog import attach_json
 from portside.telemetry.logging import attach
 
 
@@ -86,6 +87,8 @@ def run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
         if not options.quiet:
             for endpoint in running.endpoints:
                 print(f"serving {name} at {endpoint} ({engine})", file=sys.stderr)
+            if running.admin is not None:
+                print(f"telling of it at {running.admin.endpoint}", file=sys.stderr)
         running.run()
 
 
@@ -98,7 +101,10 @@ def _dump_on_request() -> None:
 
 
 def _log(options: Namespace) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # nothing, where the module has done so itself
+    if options.log_format == "json":
+        attach_json()
+    else:  # nothing, where the module has done so itself
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     if options.quiet:
         logging.getLogger("portside").setLevel(logging.ERROR)
     if options.verbose:
@@ -115,6 +121,7 @@ def _bind(handler: Any, engine: Any, options: Namespace) -> Running:
                 engine=engine,
                 max_handlers=options.max_handlers,
                 drain=options.drain,
+                admin=options.admin,
                 proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
             )
         )

@@ -32,9 +32,12 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class AsyncEngine(Engine):
     """The tasks of one server, in the event loop of each of its runs."""
 
+    name = "async"
+
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running_loop: asyncio.AbstractEventLoop | None = None  # while it serves
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in a task of the running loop, or without one to its end in a loop of its own."""
@@ -56,11 +59,31 @@ class AsyncEngine(Engine):
         """True while there are fewer tasks than `max_tasks`."""
         return len(self._tasks) < int(self.server.max_tasks)
 
+    def at_work(self) -> int:
+        """Tasks."""
+        return len(self._tasks)
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The handlers' tasks."""
+        return list(self._tasks)
+
+    def post(self, call: Callable[[], object]) -> bool:
+        """Have the event loop make a call."""
+        try:
+            if self._running_loop is not None:
+                self._running_loop.call_soon_threadsafe(call)
+                return True
+        except RuntimeError:
+            pass  # it was closed just now
+        return False
+
     async def _serve(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
+        self._running_loop = asyncio.get_running_loop()
         turns = _Turns(acceptor, lambda: self.dispatcher.turn(run, acceptor, 0), timeout)
         await turns.until(lambda: run.stopping)
         self.dispatcher.leave(run)
         await self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain)
+        self._running_loop = None
 
     async def _end_tasks(self, seconds: float) -> None:
         """A drain in the handlers' own loop, which ends after it."""

@@ -71,7 +71,7 @@ class GreenDoor(Door):
         return True
 
     def _is_open(self) -> bool:
-        return not self._run.stopping and not self._acceptor.paused and self._engine.has_room()
+        return not self._run.stopping and not self._acceptor.paused and self._engine.dispatcher.has_room()
 
     def _knock(self) -> bool:
         knocked: bool = self._engine.server.socket.knock()

@@ -36,6 +36,8 @@ _REASON = {status: reason for reason, status in _STATUS.items()}
 class ForkEngine(Engine):
     """The children of one server."""
 
+    name = "forks"
+
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)
         self._children: Children | None = None
@@ -83,6 +85,10 @@ class ForkEngine(Engine):
     def running(self) -> int:
         """Children at work."""
         self.server.collect_children()
+        return len(self.children())
+
+    def at_work(self) -> int:
+        """Children that nobody has collected yet; collecting them is the loop's."""
         return len(self.children())
 
     def kill(self) -> None:

@@ -16,7 +16,7 @@ from portside.lifecycle import Run
 from portside.telemetry import DatagramUnsent, DrainFinished, DrainStarted, emit
 
 if TYPE_CHECKING:
-    from portside.core.hub import Task
+    from portside.core.hub import Hub, Task
     from portside.servers import TCPServer as _Server
 else:
     _Server = object
@@ -25,10 +25,13 @@ else:
 class GreenEngine(Engine):
     """The tasks of one server."""
 
+    name = "green"
+
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         core()  # where it is missing, say so before anything is opened
         super().__init__(server, dispatcher)
         self._tasks: set[Task] = set()
+        self._hub: Hub | None = None  # while it serves
 
     def start(self, request: Any, client_address: Any) -> None:
         """Handle a request in a task of the running hub, or without one to its end in a hub of its own."""
@@ -68,6 +71,17 @@ class GreenEngine(Engine):
         """True in a task of this server's."""
         return core().hub.current_task() in self._tasks
 
+    def at_work(self) -> int:
+        """Tasks."""
+        return len(self._tasks)
+
+    def post(self, call: Callable[[], object]) -> bool:
+        """Have the hub make a call."""
+        hub = self._hub
+        if hub is not None:
+            hub.call_from_thread(call)
+        return hub is not None
+
     def _handle(self, request: Any, client_address: Any) -> None:
         try:
             self.server.process_request_task(request, client_address)
@@ -87,8 +101,12 @@ class GreenEngine(Engine):
             self.dispatcher.lifecycle.wake()
 
     def _serve_watched(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
-        with core().watchdog.watched(core().hub.running_hub(), self.server, self.server.hub_patience):
-            self._serve(run, acceptor, timeout)
+        self._hub = hub = core().hub.running_hub()
+        try:
+            with core().watchdog.watched(hub, self.server, self.server.hub_patience):
+                self._serve(run, acceptor, timeout)
+        finally:
+            self._hub = None
 
     def _serve(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         door = door_of(self, run, acceptor)

@@ -16,8 +16,8 @@ The order of calls is the standard library's, so that every method may be overri
 import contextlib
 import socket
 import sys
-import time
 from http import HTTPStatus
+from time import perf_counter as _now
 from typing import Any
 
 from portside.handlers import StreamRequestHandler
@@ -32,6 +32,7 @@ from portside.http.requests import Requests
 from portside.http.waits import bound_sending
 from portside.http.writer import GreenSink, ResponseWriter, SocketSink
 from portside.telemetry import RequestServed, emit
+from portside.telemetry.tally import NOTED, Tally
 
 # Bytes of a first line that is read from a file of the program's own, which may have more than `http_limits` allows.
 _LONGEST_LINE = 65_537
@@ -46,6 +47,7 @@ class Exchanges(Requests, StreamRequestHandler):
 
     _socket: Any = None
     _began = 0.0  # when the request did, where somebody wants to know
+    _tally: Tally | None = None  # the server's
     _takes_heads = False  # whether a head is taken whole; else its fields are left to be read
     _serves = False  # whether a request has come
 
@@ -66,6 +68,8 @@ class Exchanges(Requests, StreamRequestHandler):
     def setup(self) -> None:
         """Make `rfile` and `wfile`. May be extended."""
         super().setup()
+        if (machine := getattr(self.server, "_portside", None)) is not None:
+            self._tally = machine.transport.tally
         if isinstance(self._socket, socket.socket):
             self._take_over(self._socket)
         self.wfile = self._writer = ResponseWriter(self.wfile)
@@ -190,8 +194,8 @@ class Exchanges(Requests, StreamRequestHandler):
     def _begin_request(self) -> None:
         self._under_way = True
         self._answered = 0
-        if RequestServed.subscribers:
-            self._began = time.perf_counter()
+        if self._tally is not None or RequestServed.subscribers:
+            self._began = _now()
         self._headers_buffer = []
         if self._writer is not None:
             self._writer.begin()
@@ -221,8 +225,16 @@ class Exchanges(Requests, StreamRequestHandler):
         self._end_body()
 
     def _tell(self) -> None:
-        began, self._began = self._began, 0.0
-        if self._answered:  # else the program has written heads of its own, and tells of them itself
+        seconds = _now() - self._began
+        self._began = 0.0
+        if not self._answered:  # the program has written heads of its own, and tells of them itself
+            return
+        if self._tally is not None:
+            noted = self._tally.durations[self.command or "", self._answered]
+            noted.append(seconds)
+            if len(noted) >= NOTED:
+                self._tally.fold()
+        if RequestServed.subscribers:
             emit(
                 RequestServed(
                     server=self.server,
@@ -230,7 +242,7 @@ class Exchanges(Requests, StreamRequestHandler):
                     request_line=self.requestline,
                     status=self._answered,
                     bytes_out=None if self._writer is None else self._writer.sent,
-                    seconds=time.perf_counter() - began,
+                    seconds=seconds,
                     headers=self.headers,
                 )
             )

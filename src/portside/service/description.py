@@ -12,6 +12,7 @@ from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.service.admin.options import Admin
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -28,6 +29,7 @@ class Service:
             engine's default: 10,000 threads or tasks, 40 child processes. Without effect on the serial engine.
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
+        admin: where metrics, health, a page and commands are; None is nowhere.
         proxy_protocol: whether clients come through proxies that say who they are, and through which; None believes
             nobody.
 
@@ -42,6 +44,7 @@ class Service:
     max_handlers: int | None = None
     drain: float = DRAIN_SECONDS
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    admin: Admin | None = None
     proxy_protocol: ProxyProtocol | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +52,7 @@ class Service:
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
+        _check_admin(self.admin)
         _check_proxy_protocol(self.proxy_protocol, self.endpoints)
         _check_handler(self.handler, self.engine, self.endpoints)
 
@@ -73,6 +77,11 @@ def _check_numbers(max_handlers: object, drain: object) -> None:
 def _check_arguments(handler_args: object) -> None:
     if not isinstance(handler_args, Mapping):
         raise TypeError(f"handler_args={handler_args!r} must be a mapping of names to values")
+
+
+def _check_admin(admin: object) -> None:
+    if admin is not None and not isinstance(admin, Admin):
+        raise TypeError(f"admin={admin!r} must be an Admin, as Admin.parse('tcp://127.0.0.1:9100') makes one, or None")
 
 
 def _check_proxy_protocol(proxy_protocol: object, endpoints: tuple[Endpoint, ...]) -> None:

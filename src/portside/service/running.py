@@ -13,7 +13,9 @@ from portside.drain import GRACE
 from portside.endpoints import Endpoint
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.servers import TCPServer
+from portside.service.admin.options import Admin
 from portside.service.bound import Bound
+from portside.service.control import Control
 from portside.service.description import EngineName, Service
 
 # What ends a service: Ctrl-C, and what systemd, Docker and Kubernetes send.
@@ -25,6 +27,7 @@ class Running(Bound):
 
     Attributes:
         serial: whether handlers run in the threads of the accept loops.
+        admin: the admin endpoint, where there is one; it listens until all else has ended.
 
     Resource handling: the listeners, and a thread for each endpoint once started, from construction to `stop()`.
     """
@@ -34,9 +37,24 @@ class Running(Bound):
         self.serial = service.engine == "serial"
         self._asked: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._control: Control | None = None
+        self.admin: Running | None = None if service.admin is None else self._open_admin(service.admin)
+
+    def _open_admin(self, admin: Admin) -> "Running":
+        from portside.service.admin.server import AdminServer
+
+        self._control = Control(self)
+        try:
+            return AdminServer(admin, self._control)
+        except BaseException:
+            self._control.close()
+            for server in self.servers:
+                self._close(server)
+            raise
 
     def start(self) -> None:
         """Serve in the background; returns at once, and clients can connect already."""
+        self._start_admin()
         self._start(self.servers)
 
     def run(self) -> None:
@@ -46,6 +64,7 @@ class Running(Bound):
         process keeps to one thread, in which forking is safe.
         """
         try:
+            self._start_admin()
             self._start(self.servers[1:])
             with self._help_from_outside():
                 self._serve(self.servers[0])
@@ -77,6 +96,7 @@ class Running(Bound):
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(GRACE)
+        self._stop_admin()
         self._raise_error()
 
     def __enter__(self) -> Self:
@@ -84,6 +104,15 @@ class Running(Bound):
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+
+    def _start_admin(self) -> None:
+        if self.admin is not None:
+            self.admin.start()
+
+    def _stop_admin(self) -> None:
+        if self.admin is not None and self._control is not None:
+            self.admin.stop()
+            self._control.close()
 
     def _start(self, servers: tuple[TCPServer, ...]) -> None:
         for server in servers:
@@ -129,6 +158,7 @@ def start(
     max_handlers: int | None = None,
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
+    admin: str | int | Endpoint | Admin | None = None,
     proxy_protocol: ProxyProtocol | None = None,
 ) -> Running:
     """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
@@ -140,6 +170,7 @@ def start(
         max_handlers: handlers at once, at each endpoint; None is the engine's default.
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
+        admin: where metrics, health, a page and commands are: a loopback endpoint, a Unix socket, or an `Admin`.
         proxy_protocol: whether clients come through proxies that say who they are, and through which.
 
     Returns:
@@ -157,6 +188,7 @@ def start(
             max_handlers=max_handlers,
             drain=drain,
             handler_args=handler_args or {},
+            admin=None if admin is None else Admin.parse(admin),
             proxy_protocol=proxy_protocol,
         )
     )
@@ -177,6 +209,8 @@ def serve(handler: Any, *endpoints: str | int | Endpoint, **options: Any) -> Non
     Raises:
         ValueError, TypeError, OSError: as for `start`.
     """
+    if options.get("admin") is not None:
+        options["admin"] = Admin.parse(options["admin"])
     running = Running(Service(handler=handler, endpoints=tuple(map(Endpoint.parse, endpoints)), **options))
     with ended_by_signals(running):
         running.run()

@@ -95,7 +95,7 @@ def _log(event: events.Event) -> None:
     level, sentence = TROUBLE.get(type(event)) or ACTIVITY[type(event)]
     if _logger.isEnabledFor(level):
         error = event.error if isinstance(event, events.HandlerFailed) else None
-        _logger.log(level, "%s", sentence(event), exc_info=error)
+        _logger.log(level, "%s", sentence(event), exc_info=error, extra={"portside_event": event})
 
 
 def attach(*, verbose: bool = False) -> Subscription:
