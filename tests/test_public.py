@@ -85,6 +85,8 @@ ADDED = {
 EVENTS = {
     "AcceptPaused",
     "AcceptResumed",
+    "CertificateRejected",
+    "CertificateReloaded",
     "ConnectionClosed",
     "ConnectionOpened",
     "ConnectionRefused",
