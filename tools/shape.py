@@ -29,10 +29,21 @@ LAYERS = (
     ("client", "service", "socketserver"),
     ("async_handlers", "handlers", "servers", "transports"),
     ("engines",),
-    ("acceptor", "blame", "connections", "dispatcher", "drain", "lifecycle", "spare", "waker"),
+    ("acceptor", "blame", "connections", "dispatcher", "drain", "finishing", "lifecycle", "spare", "waker"),
     ("core",),
     ("policy",),
-    ("addresses", "binding", "endpoint_text", "endpoints", "frames", "framing", "reading", "ownership", "telemetry"),
+    (
+        "addresses",
+        "binding",
+        "endpoint_text",
+        "endpoints",
+        "frames",
+        "framing",
+        "gates",
+        "reading",
+        "ownership",
+        "telemetry",
+    ),
 )
 WITHOUT_IO = ("framing",)
 IO_MODULES = ("asyncio", "select", "selectors", "socket", "ssl")

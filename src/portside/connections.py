@@ -47,7 +47,7 @@ class Connection:
     """One accepted connection.
 
     Attributes:
-        client_address: as `get_request` gave it.
+        client_address: as `get_request` gave it, or a gate has found out since.
         reason: why it will have ended, as far as is known now.
         idle: its handler has said that it only waits for another request; see `portside.drain`.
         ending: a drain is under way, and its handler should begin nothing new.
@@ -58,6 +58,7 @@ class Connection:
         "__weakref__",
         "_descriptor",
         "_last",
+        "_peer",
         "_request",
         "client_address",
         "ending",
@@ -69,15 +70,24 @@ class Connection:
     )
 
     def __init__(self, request: Any, client_address: object, gone: Callable[[Any], object] | None = None) -> None:
-        self._request = _Reference(request, gone)
-        self._request.key = id(request)
-        self._descriptor = _descriptor(request)
-        self.client_address = client_address
+        self.follow(request, gone)
+        self._peer = self.client_address = client_address
         self.opened = time.monotonic()
         self.reason = CloseReason.DONE
         self.error: BaseException | None = None
         self.woken = self.idle = self.ending = False
         self._last = _UNKNOWN
+
+    def follow(self, request: Any, gone: Callable[[Any], object] | None = None) -> None:
+        """Be the record of `request`, which leads to the same client as what it was the record of.
+
+        Args:
+            request: a socket, or what a program has made up in its place.
+            gone: called with the weak reference when nobody knows `request` any more.
+        """
+        reference = _Reference(request, gone)
+        reference.key = id(request)
+        self._request, self._descriptor = reference, _descriptor(request)
 
     @property
     def key(self) -> int:
@@ -211,7 +221,7 @@ class Connection:
         except OSError:
             return False
         try:
-            return bool(plain_address(borrowed.getpeername()) == plain_address(self.client_address) != "")
+            return bool(plain_address(borrowed.getpeername()) == plain_address(self._peer) != "")
         except OSError:
             return False
         finally:
@@ -238,11 +248,23 @@ class Connections:
     def _gone(self, reference: "_Reference") -> None:
         self._open.pop(reference.key, None)
 
-    def move(self, request: object, heir: Any) -> None:
-        """Let the record of `request` follow `heir`, a duplicate of its descriptor, from now on."""
-        record = self.pop(request)
-        if record is not None:
-            self.add(heir, record.client_address)
+    def move(self, request: object, heir: Any, client_address: object = None) -> None:
+        """Let the record of `request` follow `heir` from now on, which leads to the same client.
+
+        Args:
+            request: what has the record.
+            heir: what gets it; may be the same.
+            client_address: who the client has turned out to be; None for who it was.
+        """
+        record = self.get(request)
+        if record is None:
+            return
+        if client_address is not None:
+            record.client_address = client_address
+        if heir is not request:
+            record.follow(heir, self._gone)
+            self._open[record.key] = record  # under both keys for a moment: a drain must not miss it
+            self.pop(request)
 
     def clear(self) -> None:
         """Forget every record without closing anything: what a forked child does with its parent's."""

@@ -15,9 +15,10 @@ from typing import Any
 
 from portside.acceptor import Acceptor
 from portside.addresses import address_text
-from portside.blame import close_reason
 from portside.connections import Connections
 from portside.drain import GRACE, TICK, Drain
+from portside.finishing import Finisher
+from portside.gates import gates_of
 from portside.lifecycle import Lifecycle, Run, awaitable
 from portside.ownership import is_ours
 from portside.policy.accepting import AcceptAction, accept_action
@@ -122,8 +123,8 @@ class Transport:
         """In a forked child: let go of what is the parent's."""
 
 
-class Dispatcher:
-    """Accepts requests for one server and sees each to its end.
+class Dispatcher(Finisher):
+    """Accepts requests for one server and, as a finisher, sees each to its end.
 
     Args:
         server: the server object, whose hooks are called.
@@ -132,13 +133,11 @@ class Dispatcher:
     """
 
     def __init__(self, server: Any, engine: type[Engine], transport: type[Transport]) -> None:
-        self._server = server
+        super().__init__(server)
         self._drains: weakref.WeakSet[Drain] = weakref.WeakSet()
         self._parked: list[tuple[Run, Acceptor]] = []
-        self._inline = 0  # handlers that run in a loop's own thread
         self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
         self.lifecycle = Lifecycle()
-        self.connections = Connections()
         self.engine = engine(server, self)
         self.transport = transport(server, self.connections)
 
@@ -146,6 +145,7 @@ class Dispatcher:
 
     def serve(self, poll_interval: float) -> None:
         """One run, from the first turn to the end of its drain."""
+        self.gates = gates_of(self._server)
         run = self.lifecycle.begin()
         self._forced = False
         try:
@@ -204,6 +204,7 @@ class Dispatcher:
     @contextlib.contextmanager
     def _single_run(self) -> Iterator[tuple[Run, Acceptor]]:
         """A run for one request. It is kept for the next: a program may handle all of its requests one by one."""
+        self.gates = self.gates or gates_of(self._server)
         run, acceptor = self._unpark() or self._new_single()
         self.lifecycle.resume(run)
         try:
@@ -262,7 +263,7 @@ class Dispatcher:
     def _dispatch(self, request: Any, client_address: Any) -> None:
         server = self._server
         try:
-            if server.verify_request(request, client_address):
+            if self.gates or server.verify_request(request, client_address):  # behind the gates it is called there
                 server.process_request(request, client_address)
                 return
         except Exception as error:
@@ -314,39 +315,6 @@ class Dispatcher:
         seconds = acceptor.failed()
         if first:  # one event a shortage, however long it lasts
             emit(AcceptPaused(server=self._server, error=error, seconds=seconds))
-
-    # -- requests --
-
-    def conclude(self, request: Any, client_address: Any) -> None:
-        """Finish a request wherever the engine has brought it, and close it whatever happens."""
-        try:
-            self._server.finish_request(request, client_address)
-        except Exception as error:
-            self.failed(request, client_address, error)
-        except BaseException as error:
-            self._blame(request, error)
-            raise
-        finally:
-            self._server.shutdown_request(request)
-
-    def failed(self, request: Any, client_address: Any, error: BaseException) -> None:
-        """A handler, or a hook before it, raised `error`: note why, and let `handle_error` tell."""
-        self._blame(request, error)
-        self._server.handle_error(request, client_address)
-
-    def _blame(self, request: Any, error: BaseException) -> None:
-        record = self.connections.get(request)
-        if record is not None:
-            record.blame(close_reason(error, record), error)
-
-    def conclude_inline(self, request: Any, client_address: Any) -> None:
-        """Finish a request in the loop's own thread; what the handler raises is the loop's to see to."""
-        self._inline += 1
-        try:
-            self._server.finish_request(request, client_address)
-        finally:
-            self._inline -= 1
-        self._server.shutdown_request(request)
 
     def become_child(self) -> None:
         """In a forked child: keep what concerns its one request, and let go of what is the parent's."""

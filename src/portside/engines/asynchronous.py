@@ -111,6 +111,11 @@ class AsyncMixIn(_Server):
 
     async def process_request_task(self, request: Any, client_address: Any) -> None:
         """What a handler's task does: finish the request, report what it raises, close it."""
+        if self._portside.gates:
+            passage = await self._portside.admit_async(request, client_address)
+            if not passage.admitted:
+                return
+            request, client_address = passage.request, passage.client_address
         try:
             await _checked(self.finish_request(request, client_address))
         except (Exception, SystemExit) as error:  # sys.exit would end the event loop, and with it every client
