@@ -27,7 +27,7 @@ LAYERS = (
     ("",),
     ("http", "wsgi", "xmlrpc"),
     ("client", "service", "socketserver"),
-    ("async_handlers", "handlers", "servers", "transports"),
+    ("async_handlers", "handlers", "servers", "starttls", "transports"),
     ("engines",),
     ("acceptor", "blame", "connections", "dispatcher", "drain", "finishing", "lifecycle", "spare", "waker"),
     ("core",),
@@ -42,6 +42,7 @@ LAYERS = (
         "gates",
         "reading",
         "ownership",
+        "peer",
         "telemetry",
     ),
 )

@@ -23,6 +23,7 @@ from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.ownership import is_plain_class
+from portside.policy.handshakes import say_goodbye
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 
@@ -207,6 +208,7 @@ class TCPServer(BaseServer):
         allow_reuse_address: bind although connections of a server that ended linger (SO_REUSEADDR).
         allow_reuse_port: bind although another process listens, and share its clients (SO_REUSEPORT).
         dual_stack: serve IPv4 clients on an IPv6 address too; their `client_address` is a plain `(host, port)`.
+        tls: a `portside.TLS`: connections are encrypted before their handler begins, or when it asks for that.
 
     Raises:
         OSError: the address cannot be bound; the message says what to do about it. The socket is closed.
@@ -220,6 +222,7 @@ class TCPServer(BaseServer):
     allow_reuse_address: bool = False
     allow_reuse_port: bool = False
     dual_stack: bool = False
+    tls: Any = None
     _portside_transport: ClassVar[type[Transport]] = StreamTransport
 
     def __init__(
@@ -274,6 +277,8 @@ class TCPServer(BaseServer):
     def shutdown_request(self, request: Any) -> None:
         """Tell the client that nothing more comes, and close its connection."""
         self._portside.transport.closed(request)
+        if self.tls is not None:
+            say_goodbye(request)
         with contextlib.suppress(OSError):  # the client left first
             request.shutdown(socket.SHUT_WR)
         self.close_request(request)

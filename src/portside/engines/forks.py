@@ -48,6 +48,8 @@ class ForkEngine(Engine):
         """Start a child that handles the request; returns its process id."""
         self._wait_for_room()
         children = self.children()
+        for gate in self.dispatcher.gates:
+            gate.before_fork(self.server)
         flush_standard_streams()  # or the child would write again what this process has not written yet
         pid = os.fork()
         if pid == 0:

@@ -21,6 +21,7 @@ from portside.policy.certificates import (
     shown,
 )
 from portside.policy.contexts import ServerContexts
+from portside.policy.handshakes import TLSGate
 
 # Of TLS 1.2: with forward secrecy and authenticated encryption, as Mozilla's "intermediate" recommends; without its DHE
 # suites, whose handshake costs a server ten times as much and which no client of the last ten years needs. TLS 1.3 has
@@ -66,6 +67,7 @@ class TLS:
         handshake_timeout: seconds that a client's handshake may take in all.
         reload_seconds: at most so often, when a client comes, the files are looked at, and loaded when they have
             changed; None leaves it to `reload()`.
+        starttls: True lets clients in without TLS, which begins where the handler says `self.start_tls()`.
 
     Raises:
         TLSError: a ValueError; one sentence says what is wrong.
@@ -85,6 +87,7 @@ class TLS:
     ciphers: str | None = None
     handshake_timeout: float = HANDSHAKE_SECONDS
     reload_seconds: float | None = RELOAD_SECONDS
+    starttls: bool = False
     _contexts: ServerContexts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +122,10 @@ class TLS:
             TLSError: a file cannot be read.
         """
         return tuple(each.facts() for each in (self.certificate, *self.names.values()))
+
+    def gate(self) -> TLSGate | None:
+        """What clients have to pass before their handler; None where TLS begins later."""
+        return None if self.starttls else TLSGate(self.fresh_context, lambda _: self.handshake_timeout)
 
     def context(self) -> ssl.SSLContext:
         """A context for new connections, made of the files as they were when they were last looked at."""
@@ -164,6 +171,38 @@ class TLS:
             required = self.client_certificates is ClientCertificates.REQUIRED
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         return context
+
+
+@dataclass(frozen=True)
+class ContextTLS:
+    """TLS of a server by a context that the program has made.
+
+    Attributes:
+        ssl_context: of the server's side. Files that change are the program's concern.
+        handshake_timeout: seconds that a client's handshake may take in all.
+        starttls: as in `TLS`.
+    """
+
+    ssl_context: ssl.SSLContext
+    _: KW_ONLY
+    handshake_timeout: float = HANDSHAKE_SECONDS
+    starttls: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ssl_context, ssl.SSLContext):
+            raise TLSError(f"{self.ssl_context!r} is no SSLContext; with files write TLS(cert, key)")
+        _check_seconds("handshake_timeout", self.handshake_timeout)
+
+    def gate(self) -> TLSGate | None:
+        """As of `TLS`."""
+        return None if self.starttls else TLSGate(self.fresh_context, lambda _: self.handshake_timeout)
+
+    def fresh_context(self, server: object = None) -> ssl.SSLContext:
+        """The context."""
+        return self.ssl_context
+
+    def reload(self, server: object = None) -> None:
+        """Nothing to do."""
 
 
 def chooser(contexts: Mapping[str, ssl.SSLContext]) -> Callable[..., None]:
