@@ -89,6 +89,8 @@ ADDED = {
 EVENTS = {
     "AcceptPaused",
     "AcceptResumed",
+    "CertificateRejected",
+    "CertificateReloaded",
     "ConnectionClosed",
     "ConnectionOpened",
     "ConnectionRefused",

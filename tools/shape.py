@@ -28,7 +28,7 @@ LAYERS = (
     ("service",),
     ("http", "wsgi", "xmlrpc"),
     ("client", "socketserver"),
-    ("async_handlers", "handlers", "servers", "transports"),
+    ("async_handlers", "handlers", "servers", "starttls", "transports"),
     ("engines",),
     ("acceptor", "blame", "connections", "dispatcher", "drain", "finishing", "lifecycle", "spare", "waker"),
     ("core",),
@@ -44,6 +44,7 @@ LAYERS = (
         "listening",
         "reading",
         "ownership",
+        "peer",
         "telemetry",
     ),
 )

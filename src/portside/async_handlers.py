@@ -8,6 +8,8 @@ from typing import Any
 from portside.frames import READ_SIZE
 from portside.framing import Codec, FrameTooLong, Lines
 from portside.handlers import Handler, send_datagram
+from portside.policy.handshakes import TLSRequest, start_tls_async
+from portside.starttls import injected, startable
 
 
 class AsyncRequestHandler(Handler):
@@ -18,6 +20,10 @@ class AsyncRequestHandler(Handler):
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._run().__await__()
+
+    def _portside_tls(self) -> Any:
+        transport = getattr(self.request, "transport", None)
+        return transport and transport.get_extra_info("ssl_object")
 
     async def setup(self) -> None:
         """Awaited before `handle()`. May be overridden."""
@@ -53,6 +59,11 @@ class LimitedReader(asyncio.StreamReader):
     def __init__(self, *, limit: int) -> None:
         super().__init__(limit=limit)
         self._longest = limit
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have arrived and were not read yet."""
+        return len(vars(self)["_buffer"])  # which asyncio shows nobody
 
     async def readline(self) -> bytes:
         """As asyncio's.
@@ -122,11 +133,39 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
     async def setup(self) -> None:
         """Make `reader` and `writer`. May be extended."""
         loop = asyncio.get_running_loop()
-        self.request.setblocking(False)
         self.reader = self._reader()
         protocol = _Protocol(self.reader, self._settle)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
+        if isinstance(self.request, TLSRequest):
+            transport = self.request.transport
+            self.request.hand_over(protocol)
+        else:
+            self.request.setblocking(False)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
         self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
+
+    async def start_tls(self, tls: Any = None) -> None:
+        """Go on encrypted: shake hands, and make `reader` and `writer` anew (STARTTLS).
+
+        What it is for, its argument and what it raises are as of `StreamRequestHandler.start_tls`.
+        """
+        policy = startable(self.peer, self.server, tls)
+        if self._portside_unread():
+            raise injected()
+        before, reader = self.reader, self._reader()
+        protocol = _Protocol(reader, self._settle)
+        context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
+        transport = await start_tls_async(self.writer.transport, protocol, context, seconds)
+        before.set_exception(ValueError("start_tls() has put another reader in the place of this one: self.reader"))
+        self.reader = reader
+        self.writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+
+    def _portside_unread(self) -> bool:
+        """Whether bytes of the client's have arrived, and were not taken by the handler yet."""
+        reader = self.reader
+        return isinstance(reader, LimitedReader) and reader.unread > 0
+
+    def _portside_tls(self) -> Any:
+        return self.writer.get_extra_info("ssl_object") if hasattr(self, "writer") else super()._portside_tls()
 
     def abandon(self) -> None:
         """Close the connection without sending anything more. May be extended."""
@@ -166,6 +205,7 @@ class AsyncFramedRequestHandler(AsyncStreamRequestHandler):
     async def setup(self) -> None:
         """Make `frames`, on top of `reader`. May be extended."""
         await super().setup()
+        self._portside_decoder = self.codec.decoder()
         self.frames = self._read_frames()
 
     async def send(self, *frames: bytes) -> None:
@@ -178,8 +218,11 @@ class AsyncFramedRequestHandler(AsyncStreamRequestHandler):
         self.writer.write(b"".join(map(self.codec.encode, frames)))
         await self.writer.drain()
 
+    def _portside_unread(self) -> bool:
+        return super()._portside_unread() or self._portside_decoder.pending > 0
+
     async def _read_frames(self) -> AsyncIterator[bytes]:
-        decoder = self.codec.decoder()
+        decoder = self._portside_decoder
         while data := await self.reader.read(READ_SIZE):
             decoder.feed(data)
             for frame in decoder:

@@ -7,6 +7,7 @@ be told; what the kernel says of the client's connection tells the two apart.
 
 from portside.connections import Connection
 from portside.framing import FrameError
+from portside.gates import TurnedAway
 from portside.telemetry import CloseReason
 
 
@@ -19,6 +20,8 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
             from answering.
     """
     match error:
+        case TurnedAway(reason=CloseReason() as reason):  # at a gate that a handler has led its client to: STARTTLS
+            return reason
         case FrameError():
             return CloseReason.BAD_INPUT
         case TimeoutError() if connection is not None and connection.has_deadline():

@@ -24,6 +24,15 @@ class FrameReader:
         self._decoder = codec.decoder()
         self._read = read
 
+    @property
+    def pending(self) -> int:
+        """Bytes that were read and not given out in frames yet."""
+        return self._decoder.pending
+
+    def go_on(self, read: Callable[[int], bytes]) -> None:
+        """Take what comes from now on from another source."""
+        self._read = read
+
     def __iter__(self) -> Self:
         return self
 

@@ -41,6 +41,9 @@ class Gate(abc.ABC):
         """
         return await asyncio.get_running_loop().run_in_executor(None, self.admit, server, request, client_address)
 
+    def before_fork(self, server: Any) -> None:
+        """Called in the process that is about to fork a child for a request, which `admit` will be called in."""
+
 
 class TurnedAway(ConnectionError):
     """A gate does not let a client in.
@@ -74,11 +77,22 @@ def gate_reason(error: OSError) -> CloseReason | RefusalReason:
             return CloseReason.BAD_INPUT
 
 
-# The attributes of a server whose policies ask for a gate (`policy.gate()`), in the order in which clients pass them.
+# The attributes of a server whose policies ask for a gate, in the order in which clients pass them.
 _GATED = ("proxy_protocol", "tls")
 
 
 def gates_of(server: Any) -> tuple[Gate, ...]:
-    """The gates of a server, made anew; none for most."""
+    """The gates of a server, made anew by its policies' `gate()`; none for most.
+
+    Raises:
+        TypeError: `tls` is a context. Programs have attributes of that name for themselves, which are left alone, but
+            whoever says this expects TLS.
+    """
     policies = [getattr(server, name, None) for name in _GATED]
-    return tuple(policy.gate() for policy in policies if policy is not None)
+    for policy in policies:
+        if isinstance(policy, ssl.SSLContext):
+            raise TypeError(
+                "tls is an SSLContext: write tls = portside.ContextTLS(context), or portside.TLS(cert, key)"
+            )
+    gates = [policy.gate() for policy in policies if hasattr(policy, "gate")]
+    return tuple(gate for gate in gates if gate is not None)

@@ -12,7 +12,10 @@ from typing import Any
 from portside.dispatcher import Dispatcher
 from portside.frames import FrameReader
 from portside.framing import Codec, Lines
+from portside.peer import Peer, tls_facts
+from portside.policy.handshakes import say_goodbye, shake_hands
 from portside.policy.proxy_protocol import Proxied
+from portside.starttls import buffered, injected, settle, startable
 
 
 class Handler:
@@ -40,6 +43,15 @@ class Handler:
         record = None if machine is None else machine.connections.get(self.request)
         found: Proxied | None = None if record is None else record.proxy
         return found
+
+    @property
+    def peer(self) -> Peer:
+        """Who the client is, as far as the kernel and TLS vouch for it."""
+        return Peer(**tls_facts(self._portside_tls()))
+
+    def _portside_tls(self) -> Any:
+        """What knows of TLS on the connection, if there is any."""
+        return self.request
 
     def _portside_begin(self) -> None:
         """What the constructor does beyond that."""
@@ -83,6 +95,7 @@ class StreamRequestHandler(BaseRequestHandler):
     wbufsize: int = 0
     timeout: float | None = None
     disable_nagle_algorithm: bool = False
+    _portside_secured = False  # whether TLS began in the middle, and the server knows nothing of it
 
     def setup(self) -> None:
         """Make `rfile` and `wfile`. May be extended."""
@@ -91,6 +104,9 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm and getattr(self.connection, "family", None) in _INET:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self._portside_open()
+
+    def _portside_open(self) -> None:
         self.rfile = self.connection.makefile("rb", self.rbufsize)
         if self.wbufsize == 0 and not hasattr(self.connection, "writes_whole"):
             self.wfile = SocketWriter(self.connection)
@@ -105,6 +121,47 @@ class StreamRequestHandler(BaseRequestHandler):
         with contextlib.suppress(OSError):  # closing flushes once more
             self.wfile.close()
         self.rfile.close()
+        if self._portside_secured:
+            self._portside_close()
+
+    def start_tls(self, tls: Any = None) -> None:
+        """Go on encrypted: shake hands, and make `request`, `connection`, `rfile` and `wfile` anew (STARTTLS).
+
+        Call it after telling the client to begin, and forget what the client has said of itself until then: anybody
+        could have said it.
+
+        Args:
+            tls: a `TLS` or `ContextTLS`; None is the server's, which is made with `starttls=True`.
+
+        Raises:
+            TurnedAway: an OSError. The client does not shake hands within `handshake_timeout`, or has sent what would
+                pass for encrypted later (CVE-2011-0411). Left uncaught, that closes the connection and is told as the
+                client's doing. Nothing more can be said on the connection.
+            ValueError: nobody said which TLS, or the connection is encrypted already.
+        """
+        policy = startable(self.peer, self.server, tls)
+        if self._portside_unread():
+            raise injected()
+        self.wfile.flush()
+        self.wfile.close()
+        self.rfile.close()
+        context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
+        self._portside_given = self.request
+        self.request = self.connection = shake_hands(self.connection, context, seconds)
+        self._portside_secured = True
+        self._portside_open()
+
+    def _portside_unread(self) -> bool:
+        """Whether bytes of the client's have been read from the kernel, and not yet by the handler."""
+        return bool(buffered(self.rfile))
+
+    def _portside_close(self) -> None:
+        """End and close what `start_tls` has made: the server knows only the socket that it gave."""
+        settle(self.server, self._portside_given)
+        say_goodbye(self.request)
+        with contextlib.suppress(OSError):  # the client left first
+            self.request.shutdown(socket.SHUT_WR)
+        self.request.close()
 
 
 _INET = (None, socket.AF_INET, socket.AF_INET6)
@@ -198,8 +255,18 @@ class FramedRequestHandler(StreamRequestHandler):
 
     def setup(self) -> None:
         """Make `frames`, on top of `rfile`. May be extended."""
-        super().setup()
-        self.frames: Iterator[bytes] = FrameReader(self.codec, self.rfile.read1)
+        super().setup()  # calls _portside_open
+
+    def _portside_open(self) -> None:
+        super()._portside_open()
+        if self._portside_secured:
+            self._portside_frames.go_on(self.rfile.read1)  # a loop over `frames` may be under way
+        else:
+            self.frames: Iterator[bytes] = FrameReader(self.codec, self.rfile.read1)
+            self._portside_frames = self.frames
+
+    def _portside_unread(self) -> bool:
+        return super()._portside_unread() or self._portside_frames.pending > 0
 
     def send(self, *frames: bytes) -> None:
         """Send frames, all of them in one write.

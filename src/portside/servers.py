@@ -24,6 +24,7 @@ from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.listening import AF_UNIX, choose_family, explained
 from portside.ownership import is_plain_class
+from portside.policy.handshakes import say_goodbye
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
@@ -209,6 +210,7 @@ class TCPServer(BaseServer):
         dual_stack: serve IPv4 clients on an IPv6 address too; their `client_address` is a plain `(host, port)`.
         proxy_protocol: a `portside.ProxyProtocol`: connections come through proxies, which say who the client is; that
             is its `client_address` from `verify_request` on.
+        tls: a `portside.TLS`: connections are encrypted before their handler begins, or when it asks for that.
 
     Raises:
         OSError: the address cannot be bound; the message says what to do about it. The socket is closed.
@@ -223,6 +225,7 @@ class TCPServer(BaseServer):
     allow_reuse_port: bool = False
     dual_stack: bool = False
     proxy_protocol: ProxyProtocol | None = None
+    tls: Any = None
     _portside_transport: ClassVar[type[Transport]] = StreamTransport
 
     def __init__(
@@ -277,6 +280,8 @@ class TCPServer(BaseServer):
     def shutdown_request(self, request: Any) -> None:
         """Tell the client that nothing more comes, and close its connection."""
         self._portside.transport.closed(request)
+        if self.tls is not None:
+            say_goodbye(request)
         with contextlib.suppress(OSError):  # the client left first
             request.shutdown(socket.SHUT_WR)
         self.close_request(request)

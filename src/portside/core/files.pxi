@@ -138,6 +138,11 @@ cdef class StreamReader(StreamFile):
             stream.fill()
         return stream.take(min(count, stream.end - stream.start))
 
+    @property
+    def unread(self):
+        """Bytes that were received and not read yet."""
+        return self.stream.end - self.stream.start
+
     def peek(self, size=0, /):
         """What is unread, without reading it; one receive at most, when there is nothing."""
         self._check()

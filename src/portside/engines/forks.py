@@ -52,6 +52,8 @@ class ForkEngine(Engine):
         """Start a child that handles the request; returns its process id."""
         self._wait_for_room()
         children = self.children()
+        for gate in self.dispatcher.gates:
+            gate.before_fork(self.server)
         flush_standard_streams()  # or the child would write again what this process has not written yet
         report = Report() if self.dispatcher.gates else None
         pid = _forked(report)

@@ -2,19 +2,11 @@
 
 import contextlib
 import socket
-import ssl
 import time
 from typing import Any
 
 from portside.frames import READ_SIZE
-
-
-def end_tls(sock: Any) -> None:
-    """Tell a TLS client that nothing more comes (close_notify, RFC 8446, 6.1); its own is not waited for."""
-    if isinstance(sock, ssl.SSLSocket):
-        with contextlib.suppress(OSError, ValueError):  # it is gone, or has been told already
-            sock.settimeout(0)
-            sock.unwrap()
+from portside.policy.handshakes import say_goodbye
 
 
 def linger(sock: Any, seconds: float) -> None:
@@ -23,7 +15,7 @@ def linger(sock: Any, seconds: float) -> None:
     Closing over unread bytes would reset the connection, and the client might never see the answer (RFC 9112, 9.6).
     """
     deadline = time.monotonic() + seconds
-    end_tls(sock)
+    say_goodbye(sock)
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
         while (remaining := deadline - time.monotonic()) > 0:

@@ -1,6 +1,5 @@
 """The HTTP servers: `HTTPServer` and `HTTPSServer`, and each with threads or greenlets."""
 
-import contextlib
 import os
 import socket
 import ssl
@@ -8,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from portside.engines import GreenMixIn, ThreadingMixIn
-from portside.http.closing import end_tls
+from portside.policy.handshakes import TLSGate
 from portside.servers import TCPServer
-from portside.telemetry import CloseReason
 
 
 class HTTPServer(TCPServer):
@@ -84,6 +82,7 @@ class HTTPSServer(HTTPServer):
         self.password = password
         self.alpn_protocols = ["http/1.1"] if alpn_protocols is None else alpn_protocols
         self.ssl_context = self._create_context()  # before a socket is bound: what is wrong with it is found first
+        self.tls = _OwnContext()
         super().__init__(server_address, RequestHandlerClass, bind_and_activate, handler_args=handler_args)
 
     def _create_context(self) -> ssl.SSLContext:
@@ -93,46 +92,12 @@ class HTTPSServer(HTTPServer):
         context.set_alpn_protocols(list(self.alpn_protocols))
         return context
 
-    def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection; its handshake comes later, since it may take its time."""
-        request, client_address = super().get_request()
-        with contextlib.ExitStack() as failed:
-            failed.callback(request.close)
-            wrapped = self.ssl_context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-            failed.pop_all()
-        return wrapped, client_address
 
-    def finish_request(self, request: Any, client_address: Any) -> Any:
-        """Shake hands, and handle the request. A client that cannot do that is counted, and not told as a failure."""
-        if self._shake_hands(request):
-            return super().finish_request(request, client_address)
-        return None
+class _OwnContext:
+    """TLS by the context of an `HTTPSServer`, as it is when a client comes."""
 
-    def _shake_hands(self, request: ssl.SSLSocket) -> bool:
-        usual = request.gettimeout()
-        try:
-            request.settimeout(self.handshake_timeout)
-            request.do_handshake()
-            request.settimeout(usual)
-        except OSError as error:
-            record = self._portside.connections.get(request)
-            if record is not None:
-                record.blame(_blamed(error), error)
-            return False
-        return True
-
-    def shutdown_request(self, request: Any) -> None:
-        """Tell the client that nothing more comes (close_notify), and close its connection."""
-        end_tls(request)
-        super().shutdown_request(request)
-
-
-def _blamed(error: OSError) -> CloseReason:
-    """Why a handshake failed: one that just ends is of a client that left, as those do that only try the port."""
-    if isinstance(error, TimeoutError):
-        return CloseReason.TIMED_OUT
-    left = isinstance(error, ConnectionError | ssl.SSLEOFError)
-    return CloseReason.CLIENT_LEFT if left else CloseReason.BAD_INPUT
+    def gate(self) -> TLSGate:
+        return TLSGate(lambda server: server.ssl_context, lambda server: server.handshake_timeout)
 
 
 class ThreadingHTTPSServer(ThreadingMixIn, HTTPSServer):

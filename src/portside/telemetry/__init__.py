@@ -13,6 +13,8 @@ from portside.telemetry.bus import Subscription, emit, subscribe
 from portside.telemetry.events import (
     AcceptPaused,
     AcceptResumed,
+    CertificateRejected,
+    CertificateReloaded,
     CloseReason,
     ConnectionClosed,
     ConnectionOpened,
@@ -36,6 +38,8 @@ from portside.telemetry.events import (
 __all__ = [
     "AcceptPaused",
     "AcceptResumed",
+    "CertificateRejected",
+    "CertificateReloaded",
     "CloseReason",
     "ConnectionClosed",
     "ConnectionOpened",

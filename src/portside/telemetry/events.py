@@ -164,6 +164,23 @@ class DrainFinished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertificateReloaded(Event):
+    """New TLS handshakes use what the certificates' files hold now; `server` is None where nobody said for whom."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateRejected(Event):
+    """The certificates' files have changed and cannot be used: the ones before stay in use. Told once a change.
+
+    Attributes:
+        error: what is wrong with them; between two files of a pair that are renewed one after the other, that the key
+            does not fit.
+    """
+
+    error: Exception
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerExited(Event):
     """A child process ended in another way than by returning.
 

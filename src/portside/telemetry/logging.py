@@ -46,6 +46,10 @@ TROUBLE: dict[type[events.Event], _Row] = {
         logging.WARNING,
         lambda e: f"a datagram from {address_text(e.client_address)} was cut at {e.limit} B (raise max_packet_size)",
     ),
+    events.CertificateRejected: (
+        logging.WARNING,
+        lambda e: f"the certificates' files have changed and cannot be used, the ones before stay: {e.error}",
+    ),
     events.WorkerExited: (logging.ERROR, lambda e: f"the handler's process {e.pid} ended with {e.exit_code}"),
 }
 
@@ -59,6 +63,7 @@ ACTIVITY: dict[type[events.Event], _Row] = {
         logging.INFO,
         lambda e: f"drained: {e.cut} connections cut, {e.abandoned} handlers abandoned",
     ),
+    events.CertificateReloaded: (logging.INFO, lambda _: "new handshakes use the certificates' files as they are now"),
     events.ServerStarted: (logging.INFO, lambda e: f"serving at {address_text(e.address)}"),
     events.ServerStopped: (logging.INFO, lambda e: f"stopped serving at {address_text(e.address)}"),
     events.ScriptFailed: (logging.ERROR, lambda e: f"the CGI script {e.script!r} {_ending(e)}"),
