@@ -44,7 +44,7 @@ class Handler:
         found: Proxied | None = None if record is None else record.proxy
         return found
 
-    @property
+    @functools.cached_property  # which a program may assign to
     def peer(self) -> Peer:
         """Who the client is, as far as the kernel and TLS vouch for it."""
         return Peer(**tls_facts(self._portside_tls()))
