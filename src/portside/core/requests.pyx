@@ -143,8 +143,7 @@ cdef class QuickRequests(QuickReplies):
 
     def _look_for_overrides(self):
         """See what of this class and its connection is usual."""
-        super()._look_for_overrides()
-        self.shape = None if has_own_hooks(self) else shape_of(type(self))
+        self.shape = shape_of(self)
         self.reader = reader = self._reader
         if reader is not None:
             self.file = reader.file
@@ -153,6 +152,10 @@ cdef class QuickRequests(QuickReplies):
             heads = getattr(reader, "heads", None)
             if type(heads) is _HeadReader:
                 self.heads = heads
+        if not self.shape.heads or has_own_hooks(self):
+            super()._look_for_overrides()
+        else:
+            self._takes_heads = reader is not None
 
     def handle(self):
         """Handle the connection's requests, one after the other. May be overridden."""
