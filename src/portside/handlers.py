@@ -99,27 +99,29 @@ class StreamRequestHandler(BaseRequestHandler):
 
     def setup(self) -> None:
         """Make `rfile` and `wfile`. May be extended."""
-        self.connection = self.request
+        connection = self.connection = self.request
         if self.timeout is not None:
-            self.connection.settimeout(self.timeout)
-        if self.disable_nagle_algorithm and getattr(self.connection, "family", None) in _INET:
-            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            connection.settimeout(self.timeout)
+        if self.disable_nagle_algorithm and getattr(connection, "family", None) in _INET:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._portside_open()
 
     def _portside_open(self) -> None:
-        self.rfile = self.connection.makefile("rb", self.rbufsize)
-        if self.wbufsize == 0 and not hasattr(self.connection, "writes_whole"):
-            self.wfile = SocketWriter(self.connection)
+        connection = self.connection
+        self.rfile = connection.makefile("rb", self.rbufsize)
+        if self.wbufsize == 0 and not hasattr(connection, "writes_whole"):
+            self.wfile = SocketWriter(connection)
         else:
-            self.wfile = self.connection.makefile("wb", self.wbufsize)
+            self.wfile = connection.makefile("wb", self.wbufsize)
 
     def finish(self) -> None:
         """Flush what is left, and close both files. May be extended."""
-        if not self.wfile.closed:
-            with contextlib.suppress(OSError):  # the client left before it had read everything
-                self.wfile.flush()
-        with contextlib.suppress(OSError):  # closing flushes once more
-            self.wfile.close()
+        with contextlib.suppress(OSError):  # the client left before it had read everything
+            try:
+                if not self.wfile.closed:
+                    self.wfile.flush()
+            finally:
+                self.wfile.close()  # which flushes once more
         self.rfile.close()
         if self._portside_secured:
             self._portside_close()

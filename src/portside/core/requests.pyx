@@ -8,10 +8,10 @@ it is the plainest of lines. Everything else is understood by `parse_request`, w
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from portside.core.heads cimport ENDED, PARTS, Found, HeadReader
-from portside.core.replies cimport NO_BODY, UNSET, V10, V11, QuickReplies, given
+from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, QuickReplies, given
 from portside.core.shapes cimport shape_of, tag_of
 
 from time import perf_counter
@@ -27,9 +27,19 @@ cdef extern from "Python.h":
     object call_method "PyObject_VectorcallMethod"(object name, PyObject **arguments, size_t count, PyObject *names)
 
 
-# Bytes of " HTTP/1.1", CR and LF.
+# How a plain line ends, and how many bytes that are.
+cdef bytes ENDING_11 = b" HTTP/1.1\r\n"
+cdef bytes ENDING_10 = b" HTTP/1.0\r\n"
 cdef enum:
     ENDING = 11
+
+cdef tuple NUMBER_11 = (1, 1)
+cdef tuple NUMBER_10 = (1, 0)
+
+# The methods of plain lines, with the space behind them, as programs see them, and with the name of what answers them.
+cdef tuple METHODS = tuple(
+    (word.encode() + b" ", word, f"do_{word}") for word in (GET, POST, "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
+)
 
 # The event of a request, whose `subscribers` say whether anybody wants to know; and its tag when they were looked at.
 cdef object _event = None
@@ -71,7 +81,44 @@ cdef class Meaning:
     cdef object method  # the name of what answers it
     cdef object protocol  # of the handler then
     cdef bint close
-    cdef bint any_line  # the same fields mean the same behind every plain line
+
+
+cdef Meaning plain_line(bytes head):
+    """The first line of a head, where it is of the plainest: a usual method, a path in ASCII, and a version."""
+    cdef const char *data = PyBytes_AS_STRING(head)
+    cdef const char *newline = <const char *>memchr(data, 10, PyBytes_GET_SIZE(head))
+    cdef Py_ssize_t size = newline - data + 1
+    cdef Py_ssize_t start, end = size - ENDING
+    cdef Meaning meaning
+    cdef bytes word
+    if newline == NULL or end < 0 or not (ends_with(head, end, ENDING_11, size) or ends_with(head, end, ENDING_10, size)):
+        return None
+    for word, command, method in METHODS:
+        start = PyBytes_GET_SIZE(word)
+        if start < end and memcmp(data, PyBytes_AS_STRING(word), start) == 0:
+            break
+    else:
+        return None
+    if data[start] != 47 or data[start + 1] == 47:  # "//" is for the long way
+        return None
+    for place in range(start, end):
+        if not 32 < data[place] < 127:
+            return None
+    meaning = Meaning()
+    meaning.head = head
+    meaning.line = PyBytes_FromStringAndSize(data, size)
+    meaning.requestline = ascii_text(data, size - 2, NULL)
+    meaning.path = ascii_text(data + start, end - start, NULL)
+    meaning.version = V11 if data[size - 3] == 49 else V10
+    meaning.command = command
+    meaning.method = method
+    return meaning
+
+
+cdef bint ends_with(bytes whole, Py_ssize_t at, bytes part, Py_ssize_t end=-1) noexcept:
+    """Whether `part` is what stands from one place to another, or to the end."""
+    cdef Py_ssize_t size = (PyBytes_GET_SIZE(whole) if end < 0 else end) - at
+    return size == PyBytes_GET_SIZE(part) and memcmp(PyBytes_AS_STRING(whole) + at, PyBytes_AS_STRING(part), size) == 0
 
 
 cdef class QuickRequests(QuickReplies):
@@ -96,8 +143,7 @@ cdef class QuickRequests(QuickReplies):
 
     def _look_for_overrides(self):
         """See what of this class and its connection is usual."""
-        super()._look_for_overrides()
-        self.shape = None if has_own_hooks(self) else shape_of(type(self))
+        self.shape = shape_of(self)
         self.reader = reader = self._reader
         if reader is not None:
             self.file = reader.file
@@ -106,9 +152,15 @@ cdef class QuickRequests(QuickReplies):
             heads = getattr(reader, "heads", None)
             if type(heads) is _HeadReader:
                 self.heads = heads
+        if not self.shape.heads or has_own_hooks(self):
+            super()._look_for_overrides()
+        else:
+            self._takes_heads = reader is not None
 
     def handle(self):
         """Handle the connection's requests, one after the other. May be overridden."""
+        if self.shape is not None and has_own_hooks(self):
+            self.shape = None
         self.close = True
         self._next()
         while not self.close_connection:
@@ -152,11 +204,14 @@ cdef class QuickRequests(QuickReplies):
             self.close = True
             return False
         self._begin()
-        if known is not None and known.protocol is self.protocol_version:
-            if head == known.head or known.any_line and self._read_line(head):
-                self._recall()
-                return True
-        return self._understand(head)
+        if known is not None and head == known.head and known.protocol is self.protocol_version:
+            self._recall()
+            return True
+        self.known = self._read(head)
+        if self.known is None:
+            return self._understand(head)
+        self._recall()
+        return True
 
     cdef bytes _await_head(self):
         """The next head; b"" when there is none."""
@@ -182,27 +237,30 @@ cdef class QuickRequests(QuickReplies):
         return 0
 
     cdef bint _understand(self, bytes head) except -1:
-        """By the long way; and remember what it meant."""
-        cdef Meaning meaning = None
-        self.known = None
+        """By the long way."""
         self._look_at_head(head)
-        if not self.parse_request():
-            return False
-        if self._body is NO_BODY and self._message is None and not self._fields.expects_continue:
-            meaning = Meaning()
-            meaning.head = head
-            meaning.line = self._raw_requestline
-            meaning.block = head[len(meaning.line):]
-            meaning.requestline = self._requestline
-            meaning.command = self._command
-            meaning.path = self._path
-            meaning.version = self._request_version
-            meaning.method = f"do_{self._command}"
-            meaning.protocol = self.protocol_version
-            meaning.close = self.close
-            meaning.any_line = (meaning.version is V11 or meaning.version is V10) and self._fields.host is not None
-        self.known = meaning
-        return True
+        return self.parse_request()
+
+    cdef Meaning _read(self, bytes head):
+        """What a plain head means whose request has no body; None for any other, be it one to be refused."""
+        cdef Meaning known = self.known
+        cdef Meaning meaning = plain_line(head)
+        cdef Py_ssize_t size
+        if meaning is None:
+            return None
+        size = PyBytes_GET_SIZE(meaning.line)
+        meaning.protocol = self.protocol_version
+        if known is not None and known.version is meaning.version and known.protocol is meaning.protocol:
+            if ends_with(head, size, known.block):
+                meaning.block = known.block
+                meaning.close = known.close
+                return meaning
+        meaning.block = head[size:]
+        if not self._parse_usual_fields(meaning.block):
+            return None
+        self._choose_connection(NUMBER_11 if meaning.version is V11 else NUMBER_10)
+        meaning.close = self.close
+        return meaning
 
     cdef int _recall(self) except -1:
         """What `parse_request` does, from memory."""
@@ -220,29 +278,6 @@ cdef class QuickRequests(QuickReplies):
         else:
             self._rfile = self._body = NO_BODY
         return 0
-
-    cdef bint _read_line(self, bytes head) except -1:
-        """Learn what a head means that differs from the one before in its target alone; False for any other."""
-        cdef Meaning known = self.known
-        cdef const char *data = PyBytes_AS_STRING(head)
-        cdef const char *before = PyBytes_AS_STRING(known.line)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(head) - PyBytes_GET_SIZE(known.block)  # of the line
-        cdef Py_ssize_t start = len(known.command) + 1  # of the target
-        cdef Py_ssize_t end = size - ENDING
-        if end <= start or memcmp(data + size, PyBytes_AS_STRING(known.block), PyBytes_GET_SIZE(known.block)):
-            return False
-        if memcmp(data, before, start) or memcmp(data + end, before + PyBytes_GET_SIZE(known.line) - ENDING, ENDING):
-            return False
-        if data[start] != 47 or data[start + 1] == 47:  # "//" is for the long way
-            return False
-        for place in range(start, end):
-            if not 32 < data[place] < 127:
-                return False
-        known.head = head
-        known.line = PyBytes_FromStringAndSize(data, size)
-        known.requestline = ascii_text(data, size - 2, NULL)
-        known.path = ascii_text(data + start, end - start, NULL)
-        return True
 
     # -- a request is answered --
 

@@ -293,14 +293,14 @@ class Exchanges(Requests, StreamRequestHandler):
 
     def finish(self) -> None:
         """Send what is left, and close both files. May be extended."""
-        with contextlib.suppress(OSError):
-            if sys.exception() is None:
+        if self._under_way and sys.exception() is None:
+            with contextlib.suppress(OSError):
                 self._end_request()  # of a `handle` that is not ours
         if self._source is not None:  # a request failed: what is to be closed is the connection's file
             self.rfile, self._source = self._source, None
         super().finish()
         writer, self._writer = self._writer, None
-        if writer is not None:
+        if writer is not None and not writer.closed:
             with contextlib.suppress(OSError):
                 writer.close()  # where the program has put another file in its place
         if self._lingers:

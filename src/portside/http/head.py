@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from portside.http.errors import HTTPError
 from portside.http.limits import HTTPLimits
+from portside.http.quick import FieldCollector, look_for
 
 try:
     from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -150,17 +151,29 @@ def shown(text: str) -> str:
 # The header fields
 
 
-class _Collector:
-    """What llhttp calls back."""
+# The fields that say how a message is framed and what becomes of its connection.
+_MEANT_FOR_US = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
 
-    __slots__ = ("fields",)
+
+class AnyCollector:
+    """What llhttp calls back, in Python; `portside.core.fields` documents it."""
+
+    __slots__ = ("fields", "meant")
 
     def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
+        self.meant: dict[str, list[str]] = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field; llhttp leaves the spaces behind its value."""
-        self.fields.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
+        field = name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")
+        self.fields.append(field)
+        if (key := field[0].lower()) in _MEANT_FOR_US:
+            self.meant.setdefault(key, []).append(field[1])
+
+
+_Collector = FieldCollector or AnyCollector
+look_for(_MEANT_FOR_US)
 
 
 NO_FIELDS = HeaderFields((), None, False, frozenset(), False, None)
@@ -186,7 +199,7 @@ def parse_fields(block: bytes, limits: HTTPLimits) -> HeaderFields:
         raise _refusal(str(error)) from error
     if len(collector.fields) > limits.header_count:
         raise HTTPError(431, "Too many headers", f"got more than {limits.header_count} headers")
-    return _understood(tuple(collector.fields))
+    return _understood(tuple(collector.fields), collector.meant)
 
 
 # llhttp's reasons that are more than bad syntax, by what they contain.
@@ -201,41 +214,32 @@ def _refusal(reason: str) -> HTTPError:
     return HTTPError(status, message, reason)
 
 
-# The fields that say how a message is framed and what becomes of its connection.
-_MEANT_FOR_US = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
-
-
-def _understood(fields: tuple[tuple[str, str], ...]) -> HeaderFields:
-    found: dict[str, list[str]] = {}
-    for name, value in fields:
-        if (key := name.lower()) in _MEANT_FOR_US:
-            found.setdefault(key, []).append(value)
-    length = found.get("content-length")
+def _understood(fields: tuple[tuple[str, str], ...], meant: dict[str, list[str]]) -> HeaderFields:
+    length = meant.get("content-length")
     return HeaderFields(
         fields,
         int(length[0]) if length else None,  # llhttp lets a single one through, of digits only
-        _is_chunked(found.get("transfer-encoding")),
-        _options(found.get("connection", ())),
-        any(value.lower() == "100-continue" for value in found.get("expect", ())),
-        _host(found.get("host")),
+        "transfer-encoding" in meant and _is_chunked(meant["transfer-encoding"]),
+        _options(meant["connection"]) if "connection" in meant else _NO_OPTIONS,
+        "expect" in meant and any(value.lower() == "100-continue" for value in meant["expect"]),
+        _host(meant["host"]) if "host" in meant else None,
     )
 
 
-def _is_chunked(codings: list[str] | None) -> bool:
-    if codings is None:
-        return False
+def _is_chunked(codings: list[str]) -> bool:
     if [coding.lower() for coding in codings] != ["chunked"]:
         raise HTTPError(501, "Unsupported transfer coding", "the only transfer coding understood here is chunked")
     return True
+
+
+_NO_OPTIONS: frozenset[str] = frozenset()
 
 
 def _options(values: Iterable[str]) -> frozenset[str]:
     return frozenset(option.strip(" \t").lower() for value in values for option in value.split(","))
 
 
-def _host(hosts: list[str] | None) -> str | None:
-    if hosts is None:
-        return None
+def _host(hosts: list[str]) -> str:
     if len(hosts) > 1 or not _AUTHORITY.fullmatch(hosts[0]):
         raise HTTPError(400, "Bad Host header", "a request has one Host, which is a name and perhaps a port")
     return hosts[0]

@@ -20,6 +20,12 @@ _CR = 13
 _ANY_END = (b"\n\n", b"\n\r\n")
 
 
+class Waiter:
+    """Who waits for a request, where nobody else wants to know."""
+
+    idle = ending = False
+
+
 class HeadSource:
     """Reads whole heads of requests; where the bytes come from is a subclass's to say.
 
@@ -33,9 +39,9 @@ class HeadSource:
     """
 
     file: Any
+    waiter: Any = Waiter()
 
     def __init__(self, limits: HTTPLimits) -> None:
-        self.waiter: Any = Waiter()
         self._limits = limits
         self._fields = (0, 0)  # bytes of header fields that are known to be unread, and how much was unread then
         self.small = min(limits.request_line, limits.header_line, limits.header_bytes)
@@ -152,12 +158,6 @@ class HeadSource:
                 raise IncompleteRequest("the request ended inside its head")
         except TimeoutError as error:
             raise RequestTimeout(f"the head did not come within {self._limits.header_seconds:g} s") from error
-
-
-class Waiter:
-    """Who waits for a request, where nobody else wants to know."""
-
-    idle = ending = False
 
 
 class SocketHeads(HeadSource, PatientReader):

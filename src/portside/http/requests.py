@@ -106,8 +106,19 @@ class Requests(Replies):
             self._check_host(line)
         if self._fields.chunked:
             check_request(line, self._fields)
-        self._choose_connection(line)
+        self._choose_connection(line.number)
         self._open_body()
+
+    def _parse_usual_fields(self, block: bytes) -> bool:
+        """The same for a plain line that asks for a path; False where there is more to decide, be it a refusal."""
+        try:
+            fields = parse_fields(block, self.http_limits)
+        except HTTPError:
+            return False
+        if fields.chunked or fields.length or fields.expects_continue or fields.host is None:
+            return False
+        self._fields, self._block = fields, block
+        return True
 
     def _take_fields(self) -> tuple[bytes, bool]:
         """The header fields, and whether a program feeds the handler a request by hand, as tests of programs do.
@@ -132,9 +143,9 @@ class Requests(Replies):
             del self.headers["Host"]
             self.headers["Host"] = host
 
-    def _choose_connection(self, line: RequestLine) -> None:
+    def _choose_connection(self, number: tuple[int, int]) -> None:
         options = self._fields.connection
-        persistent = line.number >= (1, 1) or "keep-alive" in options
+        persistent = number >= (1, 1) or "keep-alive" in options
         self.close_connection = not (persistent and self.protocol_version >= "HTTP/1.1") or "close" in options
 
     def _open_body(self) -> None:

@@ -154,7 +154,6 @@ class GreenSink:
 
     Attributes:
         file: the file.
-        send: sends a small piece of bytes.
     """
 
     keeps = False
@@ -162,11 +161,24 @@ class GreenSink:
     def __init__(self, sock: Any, file: Any, patience: float | None) -> None:
         self._sock = sock
         self.file = file
-        self.send = file.write
-        self.flush = file.flush
-        self.close = file.close
-        self.fileno = file.fileno
         sock.settimeout(patience)
+
+    def send(self, data: bytes) -> int:
+        """Send a small piece."""
+        sent: int = self.file.write(data)
+        return sent
+
+    def flush(self) -> None:
+        """Send what is gathered."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return int(self.file.fileno())
 
     def write(self, data: Any) -> int:
         """Send all of `data` (bytes, or a view of bytes), each piece of it in time; raises as `SocketSink.write`."""
