@@ -200,7 +200,9 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
             raise ValueError("attempt to connect already-connected SSLSocket!")
         self._sslobj = self._joined(False, self.server_hostname, self._session)
         try:
-            code = GreenSocket.connect_ex(self, address) if connect_ex else GreenSocket.connect(self, address)
+            code = GreenSocket.connect_ex(self, address) if connect_ex else None
+            if not connect_ex:
+                GreenSocket.connect(self, address)
             if not code:
                 self._connected = True
                 if self.do_handshake_on_connect:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portside.http.wsgi.exchange import JOINED, BadApplication, Exchange
+from portside.http.wsgi.exchange import JOINED, BadApplication, Exchange, Opening
 from portside.http.wsgi.file_wrapper import FileWrapper
 
 PLAIN = [("Content-Type", "text/plain")]
@@ -24,18 +24,17 @@ class Client:
     def __init__(self, **options: Any) -> None:
         self.sends: list[bytes] = []
         self.files: list[tuple[int, int]] = []
-        self.exchange = Exchange(
-            self.sends.append,
-            **{
-                "send_file": None,
-                "is_head": False,
-                "modern": True,
-                "lasting": True,
-                "date_line": "Date: d\r\n",
-                "server_line": "Server: s\r\n",
-                **options,
-            },
-        )
+        self.opening = Opening("Server: s\r\n")
+        self.options = {"is_head": False, "modern": True, "lasting": True, "date_line": "Date: d\r\n", **options}
+        self.exchange = self.next()
+
+    def next(self, **options: Any) -> Exchange:
+        """Another request of the same client."""
+        self.exchange = Exchange(self, self.opening, **{**self.options, **options})
+        return self.exchange
+
+    def write(self, data: bytes) -> None:
+        self.sends.append(data)
 
     def ask(self, application: Application) -> bytes:
         self.exchange.answer(application, {})
@@ -45,7 +44,11 @@ class Client:
     def got(self) -> bytes:
         return b"".join(self.sends)
 
-    def send_file(self, file: Any, position: int, count: int) -> int:
+
+class Files(Client):
+    """The same of a system that sends files."""
+
+    def sendfile(self, file: Any, position: int, count: int) -> int:
         self.files.append((position, count))
         return count
 
@@ -334,8 +337,7 @@ def file(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_file_is_sent_by_the_system(file: Any) -> None:
-    client = Client()
-    client.exchange._send_file = client.send_file
+    client = Files()
     file.read(2)
     assert client.ask(answers(FileWrapper(file))) == HEAD + b"Content-Length: 8\r\n\r\n"
     assert (client.files, client.exchange.sent, file.closed) == ([(2, 8)], 8, True)
@@ -343,22 +345,19 @@ def test_file_is_sent_by_the_system(file: Any) -> None:
 
 @pytest.mark.parametrize(("length", "sent"), [("3", [(0, 3)]), ("10", [(0, 10)])])
 def test_file_of_an_announced_length(length: str, sent: list[tuple[int, int]], file: Any) -> None:
-    client = Client()
-    client.exchange._send_file = client.send_file
+    client = Files()
     client.ask(answers(FileWrapper(file), ("Content-Length", length)))
     assert client.files == sent
 
 
 def test_file_that_is_shorter_than_announced(file: Any) -> None:
-    client = Client()
-    client.exchange._send_file = client.send_file
+    client = Files()
     with pytest.raises(BadApplication, match="has 10 bytes, and its Content-Length is 11"):
         client.ask(answers(FileWrapper(file), ("Content-Length", "11")))
 
 
 def test_file_is_not_sent_to_head(file: Any) -> None:
-    client = Client(is_head=True)
-    client.exchange._send_file = client.send_file
+    client = Files(is_head=True)
     assert client.ask(answers(FileWrapper(file))) == HEAD + b"Content-Length: 10\r\n\r\n"
     assert (client.files, file.closed) == ([], True)
 
@@ -369,8 +368,7 @@ def test_file_is_read_where_the_system_cannot_send_it(file: Any) -> None:
 
 @pytest.mark.parametrize("make", [io.BytesIO, lambda data: type("Odd", (), {"read": io.BytesIO(data).read})()])
 def test_what_is_no_file_is_read(make: Callable[[bytes], Any]) -> None:
-    client = Client()
-    client.exchange._send_file = client.send_file
+    client = Files()
     assert client.ask(answers(FileWrapper(make(b"hello")))).endswith(b"5\r\nhello\r\n0\r\n\r\n")
     assert client.files == []
 
@@ -378,8 +376,55 @@ def test_what_is_no_file_is_read(make: Callable[[bytes], Any]) -> None:
 def test_compressed_file_is_read_and_not_sent_as_it_lies_there(tmp_path: Path) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(gzip.compress(b"hello"))
-    client = Client()
-    client.exchange._send_file = client.send_file
+    client = Files()
     with gzip.open(path) as file:
         assert client.ask(answers(FileWrapper(file))).endswith(b"5\r\nhello\r\n0\r\n\r\n")
     assert client.files == []
+
+
+# -- one answer after another --
+
+
+class Again:
+    """Blocks, each time anew."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"hello"])
+
+
+HEADS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "the same": (answers([b"hello"]), {}),
+    "another length": (answers([b"hello you"]), {}),
+    "no body": (answers([]), {}),
+    "another second": (answers([b"hello"]), {"date_line": "Date: e\r\n"}),
+    "the last": (answers([b"hello"]), {"lasting": False}),
+    "an old client": (answers([b"hello"]), {"modern": False}),
+    "a head only": (answers([b"hello"]), {"is_head": True}),
+    "another status": (answers([b"hello"], status="404 Not Found"), {}),
+    "its own length": (answers([b"hello"], ("Content-Length", "5")), {}),
+    "a number too large": (answers([b"hello"], ("Content-Length", "9")), {}),
+    "a number too small": (answers([b"hello"], ("Content-Length", "2")), {}),
+    "nothing allowed": (answers([b"hello"], status="204 No Content"), {}),
+    "not there yet": (answers(Again()), {}),
+    "no bytes": (answers(["hello"]), {}),
+}
+
+
+@pytest.mark.parametrize("second", HEADS)
+@pytest.mark.parametrize("first", HEADS)
+def test_an_answer_is_what_it_would_be_without_the_one_before(first: str, second: str) -> None:
+    def outcome(client: Client, kind: str) -> tuple[Any, ...]:
+        application, options = HEADS[kind]
+        client.sends.clear()
+        exchange = client.next(**options)
+        error = ""
+        try:
+            client.ask(application)
+        except (BadApplication, TypeError) as caught:
+            error = str(caught)
+        return error, client.got, exchange.sent, exchange.begun, exchange.lasting, exchange.lost, exchange.code
+
+    alone, after = Client(), Client()
+    expected = outcome(alone, second)
+    outcome(after, first)
+    assert outcome(after, second) == expected

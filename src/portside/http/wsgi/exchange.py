@@ -11,7 +11,7 @@ is too old for that ends with the connection.
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from portside.http.wsgi.file_wrapper import FileWrapper, span
 from portside.http.wsgi.rules import Head, checked
@@ -31,17 +31,46 @@ class BadApplication(Exception):
     """The application broke PEP 3333 in what it did, rather than in what it said; the message says how."""
 
 
+class Opening:
+    """How answers on one connection begin: most begin as the one before did, within a second.
+
+    Args:
+        server_line: header line for answers that do not say it themselves.
+
+    Attributes:
+        head: what the application had announced; one announcement like another is the same object.
+        date_line: the second.
+        asked: whether the client knew HTTP/1.1, whether the connection was to last, and the length of the body.
+        data: the bytes before the body.
+    """
+
+    __slots__ = ("asked", "data", "date_line", "head", "server_line")
+
+    def __init__(self, server_line: str) -> None:
+        self.server_line = server_line
+        self.head: Head | None = None
+        self.date_line = ""
+        self.asked = (False, False, -1)
+        self.data = b""
+
+
+class Sink(Protocol):
+    """Where an answer goes. It may have a `sendfile` too, which takes a file, a position and a number of bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Send bytes, all of them."""
+
+
 class Exchange:
     """The answer to one request.
 
     Args:
-        send: sends bytes, all of them.
-        send_file: sends so many bytes of a file from a position on, and returns how many it was; None where the system
-            cannot.
+        sink: takes the bytes.
+        opening: of this connection's answers.
         is_head: the request is a HEAD: its answer has no body.
         modern: the client knows HTTP/1.1: chunks, and connections that last.
         lasting: the connection may go on after this answer.
-        date_line, server_line: header lines for an answer that does not say these itself.
+        date_line: header line for an answer that does not say it itself.
 
     Attributes:
         code: the answer's status; 0 while there is none.
@@ -52,27 +81,25 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_chunked", "_date_line", "_head", "_modern", "_send", "_send_file", "_server_line", "_silent"),
+        *("_chunked", "_date_line", "_head", "_modern", "_opening", "_send", "_silent", "_sink"),
         *("begun", "lasting", "lost", "sent"),
     )
 
     def __init__(
         self,
-        send: Callable[[bytes], object],
-        send_file: SendFile | None,
-        *,
+        sink: Sink,
+        opening: Opening,
         is_head: bool,
         modern: bool,
         lasting: bool,
         date_line: str,
-        server_line: str,
     ) -> None:
-        self._send = send
-        self._send_file = send_file
+        self._sink = sink
+        self._send = sink.write
+        self._opening = opening
         self._silent = is_head
         self._modern = modern
         self._date_line = date_line
-        self._server_line = server_line
         self._head: Head | None = None
         self._chunked = False
         self.lasting = lasting
@@ -158,8 +185,25 @@ class Exchange:
             return
         if type(data) is not bytes:
             raise TypeError(f"the body must be bytes, not {type(data).__name__}")
-        self._begin(len(data), data)
-        self._check_length()
+        if not self._send_as_before(data):
+            self._begin(len(data), data)
+            self._check_length()
+
+    def _send_as_before(self, data: bytes) -> bool:
+        """Send an answer that begins as the one before did; False for any other."""
+        head, opening, size = self._head, self._opening, len(data)
+        if (
+            head is not opening.head
+            or self._date_line is not opening.date_line
+            or (self._modern, self.lasting, size) != opening.asked
+            or self._silent
+        ):
+            return False
+        self.begun = self.lost = True
+        self._send(opening.data + data)
+        self.lost = False
+        self.sent = size
+        return True
 
     def _send_blocks(self, blocks: Iterable[bytes]) -> None:
         for block in blocks:
@@ -170,8 +214,9 @@ class Exchange:
 
     def _send_wrapped(self, wrapper: FileWrapper) -> bool:
         """Have the system send a file; False for one that has to be read, and where the application wrote before."""
-        found = None if self._send_file is None or self.begun else span(wrapper.filelike)
-        if found is None or self._send_file is None:
+        send_file: SendFile | None = getattr(self._sink, "sendfile", None)
+        found = None if send_file is None or self.begun else span(wrapper.filelike)
+        if found is None or send_file is None:
             return False
         head = self._announced()
         position, length = found
@@ -179,7 +224,7 @@ class Exchange:
         self._begin(length, b"")
         if not self._silent and count:
             self.lost = True
-            self.sent += self._send_file(wrapper.filelike, position, count)
+            self.sent += send_file(wrapper.filelike, position, count)
             self.lost = False
         self._check_length()
         return True
@@ -227,11 +272,19 @@ class Exchange:
         head = self._announced()
         framing = self._framing(head, length)
         date = "" if head.has_date else self._date_line
-        server = "" if head.has_server else self._server_line
+        server = "" if head.has_server else self._opening.server_line
         fields = head.fields if head.code != 204 or head.length is None else _without_length(head.fields)
         version, connection = _VERSIONS[self._modern, self.lasting]
         self.begun = True
-        self._send_block(f"{version}{head.line}{date}{server}{fields}{framing}{connection}\r\n".encode("latin-1"), data)
+        before = f"{version}{head.line}{date}{server}{fields}{framing}{connection}\r\n".encode("latin-1")
+        if length is not None and head.length in (None, length) and not self._silent and length <= JOINED:
+            self._remember(head, length, before)
+        self._send_block(before, data)
+
+    def _remember(self, head: Head, length: int, data: bytes) -> None:
+        opening = self._opening
+        opening.head, opening.date_line, opening.data = head, self._date_line, data
+        opening.asked = self._modern, self.lasting, length
 
     def _send_block(self, before: bytes, data: bytes) -> None:
         length = self._head.length if self._head else None

@@ -1,7 +1,9 @@
 """`WSGIHandler`: a handler class around an application, for any server and any engine of ours."""
 
+import functools
 import sys
 import time
+from operator import is_
 from typing import Any
 
 from portside.dispatcher import Engine
@@ -12,7 +14,7 @@ from portside.http.handler import BaseHTTPRequestHandler
 from portside.http.head import HeaderFields
 from portside.http.replies import http_date
 from portside.http.wsgi.environ import add_fields, add_request
-from portside.http.wsgi.exchange import Application, Exchange
+from portside.http.wsgi.exchange import Application, Exchange, Opening
 from portside.http.wsgi.file_wrapper import FileWrapper
 from portside.telemetry import HandlerFailed, emit
 
@@ -42,7 +44,9 @@ class WSGIHandler(BaseHTTPRequestHandler):
 
     _template: dict[str, Any] | None = None  # what every request of the connection is told
     _known: tuple[HeaderFields | None, dict[str, Any]] = (None, {})  # header fields, and the template with them
-    _server_line: str | None = None
+    _asked: tuple[Any, ...] = (None, None, None, None)  # these and the words of the request line before
+    _answered_so: dict[str, Any] | None = None  # the template with both, once they came a second time
+    _answers: Opening | None = None
 
     def get_application(self) -> Application:
         """The application. May be overridden."""
@@ -79,17 +83,16 @@ class WSGIHandler(BaseHTTPRequestHandler):
         emit(HandlerFailed(server=self.server, client_address=self.client_address, error=error))
 
     def _exchange(self) -> Exchange:
-        server_line = self._server_line
-        if server_line is None:
-            server_line = self._server_line = f"Server: {self.version_string()}\r\n"
-        exchange = Exchange(
-            self.wfile.write,
-            getattr(self.wfile, "sendfile", None),
-            is_head=self.command == "HEAD",
-            modern=self.request_version >= "HTTP/1.1" and self.protocol_version >= "HTTP/1.1",
-            lasting=not (self.close_connection or self._record.ending),
-            date_line=f"Date: {http_date(int(time.time()))}\r\n",
-            server_line=server_line,
+        answers = self._answers
+        if answers is None:
+            answers = self._answers = Opening(f"Server: {self.version_string()}\r\n")
+        exchange = Exchange(  # with positions only, which cost a class half of what names do
+            self.wfile,
+            answers,
+            self.command == "HEAD",
+            self.request_version >= "HTTP/1.1" and self.protocol_version >= "HTTP/1.1",
+            not (self.close_connection or self._record.ending),
+            _date_line(int(time.time())),
         )
         if self._body.before_reading is not None:
             self._last_unless_read(exchange)
@@ -120,15 +123,33 @@ class WSGIHandler(BaseHTTPRequestHandler):
 
     def get_environ(self) -> dict[str, Any]:
         """What the application is told of the request, a dict of its own. May be extended."""
+        fields, command, path, version = self._asked
+        if (
+            fields is self._fields
+            and path is self.path
+            and command is self.command
+            and version is self.request_version
+            and self._answered_so is not None
+        ):
+            environ = self._answered_so.copy()
+        else:
+            environ = self._new_environ()
+        environ["wsgi.input"] = self.rfile
+        environ["wsgi.errors"] = sys.stderr
+        return environ
+
+    def _new_environ(self) -> dict[str, Any]:
+        """The same for another request than the one before, or for its first repetition: then it is remembered."""
         fields, template = self._known
-        if fields is not self._fields:  # else the client repeats itself, as it does while a connection lasts
+        if fields is not self._fields:
             template = self._connection_environ().copy()
             add_fields(template, self._fields.fields)
             self._known = self._fields, template
         environ = template.copy()
         add_request(environ, str(self.command), self.path, self.request_version)
-        environ["wsgi.input"] = self.rfile
-        environ["wsgi.errors"] = sys.stderr
+        asked = self._fields, self.command, self.path, self.request_version
+        self._answered_so = environ.copy() if all(map(is_, asked, self._asked)) else None
+        self._asked = asked
         return environ
 
     def _connection_environ(self) -> dict[str, Any]:
@@ -136,6 +157,12 @@ class WSGIHandler(BaseHTTPRequestHandler):
             self._template = server_environ(self.server) | client_environ(self.client_address, self.connection)
             self._template["SERVER_SOFTWARE"] = self.version_string()
         return self._template
+
+
+@functools.lru_cache(maxsize=2)
+def _date_line(seconds: int) -> str:
+    """The header line, one object for all of a second."""
+    return f"Date: {http_date(seconds)}\r\n"
 
 
 for _method in METHODS:
