@@ -244,6 +244,7 @@ WRONG = {
     "serve :Shout 9000": "as in shout:Shout",
     "serve shout.py:Shout:x 9000": "as in shout:Shout",
     "serve shout:Shout 9000 --engine blue": "invalid choice: 'blue'",
+    "serve shout:Shout 9000 --proxy-protocol 10.0.0.1/8": "'10.0.0.1/8' is not accepted; accepted is a network such as",
     "serve shout:Shout 9000 --max-handlers 0": "a whole number from 1 on",
     "serve shout:Shout 9000 --max-handlers many": "a whole number from 1 on",
     "serve shout:Shout 9000 --drain -1": "a number of seconds, 0 or more",
@@ -321,6 +322,14 @@ def test_the_installed_command_finds_modules_in_the_current_directory(folder: Pa
             assert ended(process) == (0, "")
         finally:
             process.kill()
+
+
+def test_serve_behind_a_proxy(folder: Path) -> None:
+    options = ["--proxy-protocol", "192.0.2.1", "--proxy-protocol", "127.0.0.0/8"]
+    with started("serve", "shout:Shout", "tcp://127.0.0.1:0", *options, folder=folder) as process:
+        endpoint = Endpoint.parse(line(process.stderr).split()[3])
+        assert answer(endpoint, b"PROXY UNKNOWN\r\nhello\n") == b"HELLO\n"
+        assert ended(process) == (0, "")
 
 
 def test_serve_function(folder: Path) -> None:

@@ -83,6 +83,18 @@ WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] =
     "drain": ((Echo, 0), {"drain": -1}, ValueError, "drain=-1 must be a number of seconds, 0 or more"),
     "drain-without-end": ((Echo, 0), {"drain": float("inf")}, ValueError, "drain=inf must be a number of seconds"),
     "drain-nan": ((Echo, 0), {"drain": float("nan")}, ValueError, "drain=nan must be a number of seconds"),
+    "proxy_protocol": (
+        (Echo, 0),
+        {"proxy_protocol": ["127.0.0.1"]},
+        TypeError,
+        "proxy_protocol=['127.0.0.1'] must be a portside.ProxyProtocol, or None",
+    ),
+    "proxy_protocol-for-datagrams": (
+        (portside.DatagramRequestHandler, "udp://127.0.0.1:0"),
+        {"proxy_protocol": portside.ProxyProtocol()},
+        ValueError,
+        "proxy_protocol is for connections, and udp://127.0.0.1:0 takes datagrams",
+    ),
     "handler": (("Echo", 0), {}, TypeError, "the handler 'Echo' cannot be called: give a handler class or a function"),
     "blocking-handler": (
         (Echo, 0),
@@ -201,9 +213,11 @@ def test_options_reach_the_classes(engine: EngineName, folder: Path) -> None:
         max_handlers=3,
         drain=1.5,
         handler_args={"word": b"hello"},
+        proxy_protocol=portside.ProxyProtocol(trusted=["192.0.2.1"]),
     )
     tcp, unix = build(service)
     with tcp, unix:
+        assert tcp.proxy_protocol is unix.proxy_protocol is service.proxy_protocol
         assert isinstance(unix, UnixStreamServer)
         assert (tcp.request_queue_size, tcp.allow_reuse_port, tcp.allow_reuse_address) == (7, True, True)
         assert (unix.request_queue_size, unix.allow_reuse_port, unix.allow_reuse_address) == (65_535, False, False)

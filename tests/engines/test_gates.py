@@ -17,7 +17,7 @@ from portside.gates import Gate, TurnedAway
 from portside.telemetry import CloseReason, RefusalReason
 from tests.conftest import DEADLINE, wait_until
 from tests.engines.instruments import Journal
-from tests.engines.kit import Kit, Stand, asked, bound, count_becomes, rest, serving
+from tests.engines.kit import Kit, Stand, asked, bound, count_becomes, dialled, rest, serving
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -185,8 +185,7 @@ def test_single_requests_pass_the_gate_too(kit: Kit, journal: Journal) -> None:
         return  # without a loop a handler is run to its end before handle_request returns, with its client waiting
     with (
         bound(kit, kit.handlers.Echo, proxy_protocol=Knock(journal), hooks=(Verified,)) as server,
-        contextlib.closing(Stand(server)) as stand,
-        stand.dial() as client,
+        dialled(server) as client,
     ):
         client.sendall(b"come\nhello\n")
         client.shutdown(socket.SHUT_WR)

@@ -2,22 +2,20 @@
 
 import json
 import re
-import shutil
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portside.http.limits import HTTPLimits
-from tests.conftest import DEADLINE, wait_until
+from tests.conftest import DEADLINE
 from tests.http.ambiguous import ROWS, Row
 from tests.http.conftest import Dial, Serve
 from tests.http.kit import Client, get, serving
 from tests.http.test_handler import Quiet
+from tests.proxies import proxy
 
 # Rows after which the connection goes on: a handler of HTTP/1.0 requests ends it.
 ENDS = ("no Host in HTTP/1.0",)
@@ -101,37 +99,7 @@ backend back
   server portside 127.0.0.1:{backend} maxconn 1
 """
 
-PROXIES = {
-    "nginx": ("nginx-light", NGINX, ["nginx", "-p", "{folder}", "-c", "{file}"]),
-    "haproxy": ("haproxy", HAPROXY, ["haproxy", "-f", "{file}"]),
-}
-
-
-@contextmanager
-def proxy(name: str, folder: Path, backend: int) -> Iterator[tuple[str, int]]:
-    """The proxy in front of a backend, with one connection to it that all clients share; gives its address."""
-    package, text, command = PROXIES[name]
-    program = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        pytest.skip(f"{name} is not installed; on Debian: apt install {package}")
-    with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
-        port = int(finder.getsockname()[1])
-    file = folder / f"{name}.conf"
-    file.write_text(text.format(folder=folder, backend=backend, port=port))
-    words = [word.format(folder=folder, file=file) for word in command]
-    with subprocess.Popen([program, *words[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            assert wait_until(lambda: answers(("127.0.0.1", port)), DEADLINE), f"{name} does not start"
-            yield "127.0.0.1", port
-        finally:
-            process.terminate()
-
-
-def answers(address: tuple[str, int]) -> bool:
-    with suppress(OSError), socket.create_connection(address, timeout=DEADLINE):
-        return True
-    return False
+PROXIES = {"nginx": NGINX, "haproxy": HAPROXY}
 
 
 @pytest.mark.slow
@@ -140,7 +108,10 @@ def answers(address: tuple[str, int]) -> bool:
 @pytest.mark.usefixtures("no_leaks")
 def test_behind_a_proxy(name: str, tmp_path: Path) -> None:
     handler = teller()
-    with serving(handler) as server, proxy(name, tmp_path, server.server_port) as address:
+    with (
+        serving(handler) as server,
+        proxy(name, tmp_path, PROXIES[name], backend=server.server_port) as address,  # one connection for all clients
+    ):
         for row in ROWS:
             handler.seen.clear()
             answered = PATH.findall(everything(address, row.wire))
