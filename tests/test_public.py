@@ -14,6 +14,7 @@ import portside
 from portside import socketserver, telemetry
 
 PUBLIC = {
+    "Admin",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
     "AsyncRequestHandler",

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import json
 import logging
 import re
 import socket
@@ -16,6 +17,7 @@ from markdown_it import MarkdownIt
 
 import portside
 from portside import dispatcher, drain, socketserver, telemetry, wsgi, xmlrpc
+from portside.cli.figures import FIGURES
 from portside.http import server as http_server
 from portside.http.access_log import AccessLog
 from portside.http.cgi.options import ENVIRONMENT, CGIOptions
@@ -23,7 +25,10 @@ from portside.http.files.options import FileOptions
 from portside.http.limits import HTTPLimits
 from portside.http.wsgi.handler import WSGIHandler
 from portside.policy.accepting import AcceptAction
+from portside.service.admin import handler as admin_handler
+from portside.service.control import ACTIONS
 from portside.telemetry import logging as told
+from portside.telemetry.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -298,3 +303,34 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_page_is_in_the_index() -> None:
     listed = {(DOCS / link.partition("#")[0]).resolve() for link in links(DOCS / "README.md")}
     assert {page for page in DOCS.glob("**/*.md") if page.name != "README.md"} - listed == set()
+
+
+# Metrics and the admin endpoint
+
+
+def test_metrics_are_described() -> None:
+    table = rows(section(text_of("reference/metrics.md"), "Metrics"))
+    assert [(code(name)[0], kind, tuple(code(labels)), meaning) for name, kind, labels, meaning in table] == [
+        (name, family.kind, family.labels, family.help) for name, family in FAMILIES.items()
+    ]
+
+
+def test_paths_of_the_admin_endpoint_are_described() -> None:
+    table = rows(section(text_of("reference/metrics.md"), "Paths"))
+    assert [code(row[0])[0] for row in table] == [*admin_handler._GET, *admin_handler._POST]
+
+
+def test_commands_are_described() -> None:
+    table = rows(section(text_of("reference/metrics.md"), "Commands"))
+    assert {json.loads(code(row[0])[0])["do"] for row in table} == ACTIONS
+
+
+def test_metrics_that_pages_name_exist() -> None:
+    named = {name for page in PAGES for name in re.findall(r"\bportside_[a-z_]+\b", page.read_text("utf-8"))}
+    shown = {*re.findall(r"\bportside_[a-z_]+\b", admin_page()), *(figure.metric for figure in FIGURES)}
+    known = {*FAMILIES, *(f"{name}_bucket" for name, family in FAMILIES.items() if family.kind == "histogram")}
+    assert (named | shown) - known <= {"portside_event"}
+
+
+def admin_page() -> str:
+    return admin_handler.page_and_policy()[0].decode()

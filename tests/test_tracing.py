@@ -1,6 +1,6 @@
 """Traces: what OpenTelemetry's own exporter gets of a server's connections and requests."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,7 +53,7 @@ def exported() -> Iterator[Exported]:
     made.provider.shutdown()
 
 
-def attributes(span: ReadableSpan) -> Mapping[str, Any]:
+def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 

@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from portside.policy.proxy_header import ProxyHeader
     from portside.policy.proxy_protocol import ProxyProtocol
     from portside.policy.proxy_tlvs import ProxyHeaderError, ProxyTLS
+    from portside.service.admin.options import Admin
     from portside.service.description import Service
     from portside.service.embedding import embed
     from portside.service.running import Running, serve, start
 
 __all__ = [
+    "Admin",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
     "AsyncRequestHandler",
@@ -86,6 +88,7 @@ __all__ = [
 # Where the public names live: the imports above, as the interpreter sees them. A name is fetched when it is first asked
 # for (PEP 562), so that `portside --help` does not load asyncio.
 _HOMES = {
+    "Admin": "portside.service.admin.options",
     "AsyncDatagramRequestHandler": "portside.async_handlers",
     "AsyncFramedRequestHandler": "portside.async_handlers",
     "AsyncRequestHandler": "portside.async_handlers",

@@ -1,5 +1,6 @@
 """Commands to a service that runs, on every engine: what is seen of it, and what can be done to it."""
 
+import asyncio
 import os
 import threading
 from typing import Any
@@ -7,12 +8,21 @@ from typing import Any
 import pytest
 
 import portside
+from portside.engines.asynchronous import new_event_loop
 from portside.service import gauges
 from portside.service.control import ACTIONS, COMMANDS, Control
 from tests.admin.kit import HANDLERS, HERE, command, connections, metrics, started, talk
 from tests.conftest import DEADLINE, wait_until
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+
+@pytest.fixture(scope="module")
+def uvloops_pipe() -> None:
+    """The first loop of uvloop's opens a pipe that the process keeps."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(asyncio.sleep(0))
+
+
+pytestmark = pytest.mark.usefixtures("uvloops_pipe", "no_leaks")
 
 ENGINES = list(HANDLERS)
 
