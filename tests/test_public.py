@@ -14,6 +14,7 @@ import portside
 from portside import socketserver, telemetry
 
 PUBLIC = {
+    "Access",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
     "AsyncRequestHandler",
@@ -25,7 +26,9 @@ PUBLIC = {
     "EndpointError",
     "Event",
     "FramedRequestHandler",
+    "Limits",
     "Lock",
+    "Peer",
     "Queue",
     "Running",
     "Semaphore",

@@ -29,7 +29,10 @@ LAYERS = (
     ("client", "service", "socketserver"),
     ("async_handlers", "handlers", "servers", "transports"),
     ("engines",),
-    ("acceptor", "blame", "connections", "dispatcher", "drain", "lifecycle", "spare", "waker"),
+    (
+        *("acceptor", "admission", "blame", "connections", "dispatcher", "drain", "farewell", "keeper", "lifecycle"),
+        *("shortage", "spare", "waker"),
+    ),
     ("core",),
     ("policy",),
     ("addresses", "binding", "endpoint_text", "endpoints", "frames", "framing", "reading", "ownership", "telemetry"),

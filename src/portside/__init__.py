@@ -39,11 +39,15 @@ if TYPE_CHECKING:
         FramedRequestHandler,
         StreamRequestHandler,
     )
+    from portside.policy.access import Access
+    from portside.policy.limits import Limits
+    from portside.policy.peers import Peer
     from portside.service.description import Service
     from portside.service.embedding import embed
     from portside.service.running import Running, serve, start
 
 __all__ = [
+    "Access",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
     "AsyncRequestHandler",
@@ -55,7 +59,9 @@ __all__ = [
     "EndpointError",
     "Event",
     "FramedRequestHandler",
+    "Limits",
     "Lock",
+    "Peer",
     "Queue",
     "Running",
     "Semaphore",
@@ -79,6 +85,7 @@ __all__ = [
 # Where the public names live: the imports above, as the interpreter sees them. A name is fetched when it is first asked
 # for (PEP 562), so that `portside --help` does not load asyncio.
 _HOMES = {
+    "Access": "portside.policy.access",
     "AsyncDatagramRequestHandler": "portside.async_handlers",
     "AsyncFramedRequestHandler": "portside.async_handlers",
     "AsyncRequestHandler": "portside.async_handlers",
@@ -90,7 +97,9 @@ _HOMES = {
     "EndpointError": "portside.endpoints",
     "Event": "portside.core.sync",
     "FramedRequestHandler": "portside.handlers",
+    "Limits": "portside.policy.limits",
     "Lock": "portside.core.sync",
+    "Peer": "portside.policy.peers",
     "Queue": "portside.core.queues",
     "Running": "portside.service.running",
     "Semaphore": "portside.core.sync",

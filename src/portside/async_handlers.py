@@ -1,13 +1,13 @@
 """The handlers of the async engine: the same roles, with `async def handle(self)`."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any
 
-from portside.frames import READ_SIZE
+from portside.frames import READ_SIZE, bounded
 from portside.framing import Codec, FrameTooLong, Lines
 from portside.handlers import Handler, send_datagram
+from portside.telemetry import CloseReason
 
 
 class AsyncRequestHandler(Handler):
@@ -94,6 +94,39 @@ class DeadlineReader(LimitedReader):
             return await super().readuntil(separator)
 
 
+class DeadlineWriter(asyncio.StreamWriter):
+    """asyncio's writer, with a deadline for a client that takes nothing: then the connection is cut.
+
+    Attributes:
+        seconds: how long that may last before it raises TimeoutError.
+    """
+
+    seconds: float
+
+    async def drain(self) -> None:
+        """As asyncio's, under the deadline."""
+        await self._taken(super().drain())
+
+    async def wait_closed(self) -> None:
+        """As asyncio's, under the deadline."""
+        await self._taken(super().wait_closed())
+
+    async def _taken(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Wait while the client takes something; where nothing waits to be sent, without any bookkeeping."""
+        left = self.transport.get_write_buffer_size()
+        if not left:
+            await waiting
+            return
+        done = asyncio.ensure_future(waiting)
+        while not (await asyncio.wait((done,), timeout=self.seconds))[0]:
+            before, left = left, self.transport.get_write_buffer_size()
+            if left >= before:
+                self.transport.abort()
+                done.cancel()
+                raise TimeoutError("the client took nothing in time")
+        await done
+
+
 class _Protocol(asyncio.StreamReaderProtocol):
     """asyncio's protocol under `reader` and `writer`, which tells when the connection is about to be closed."""
 
@@ -126,7 +159,7 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         self.reader = self._reader()
         protocol = _Protocol(self.reader, self._settle)
         transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
-        self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
+        self.writer = self._writer(transport, protocol, loop)
 
     def abandon(self) -> None:
         """Close the connection without sending anything more. May be extended."""
@@ -135,22 +168,41 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
 
     def _settle(self, error: Exception | None) -> None:
         """The transport is about to close the socket: the server's record must ask it for its figures before."""
-        machine = getattr(self.server, "_portside", None)
-        record = machine and machine.connections.get(self.request)
+        record = self._portside_record
         if record:
             record.settle(lost=isinstance(error, ConnectionError))
 
+    @property
+    def _portside_record(self) -> Any:
+        machine = getattr(self.server, "_portside", None)
+        return machine and machine.connections.get(self.request)
+
     def _reader(self) -> asyncio.StreamReader:
         """Without a timeout, without a deadline: its bookkeeping is half the price of a short line."""
-        if self.timeout is None:
-            return LimitedReader(limit=self.limit)
-        return DeadlineReader(limit=self.limit, timeout=self.timeout)
+        door, timeout, limit = self._portside_door, self.timeout, self.limit
+        if door is not None:
+            timeout = door.read_seconds(self.request) if timeout is None else timeout
+            limit = min(limit, door.limits.line_bytes or limit)
+        return LimitedReader(limit=limit) if timeout is None else DeadlineReader(limit=limit, timeout=timeout)
+
+    def _writer(self, transport: Any, protocol: Any, loop: asyncio.AbstractEventLoop) -> asyncio.StreamWriter:
+        door = self._portside_door
+        if door is None or door.limits.write_seconds is None:
+            return asyncio.StreamWriter(transport, protocol, self.reader, loop)
+        writer = DeadlineWriter(transport, protocol, self.reader, loop)
+        writer.seconds = door.limits.write_seconds
+        return writer
 
     async def finish(self) -> None:
         """Send what is left, and close. May be extended."""
         self.writer.close()
-        with contextlib.suppress(OSError):  # the client left before it had read everything
+        try:
             await self.writer.wait_closed()
+        except TimeoutError as error:
+            if self._portside_record:
+                self._portside_record.blame(CloseReason.TIMED_OUT, error)
+        except OSError:
+            pass  # the client left before it had read everything
 
 
 class AsyncFramedRequestHandler(AsyncStreamRequestHandler):
@@ -179,7 +231,8 @@ class AsyncFramedRequestHandler(AsyncStreamRequestHandler):
         await self.writer.drain()
 
     async def _read_frames(self) -> AsyncIterator[bytes]:
-        decoder = self.codec.decoder()
+        door = self._portside_door
+        decoder = (self.codec if door is None else bounded(self.codec, door.limits.frame_bytes)).decoder()
         while data := await self.reader.read(READ_SIZE):
             decoder.feed(data)
             for frame in decoder:

@@ -23,6 +23,8 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
             return CloseReason.BAD_INPUT
         case TimeoutError() if connection is not None and connection.has_deadline():
             return CloseReason.TIMED_OUT
+        case BlockingIOError() if connection is not None and connection.has_kernel_deadline():
+            return CloseReason.TIMED_OUT  # what a deadline of the kernel's looks like to a program
         case ConnectionError() if connection is None:
             return CloseReason.CLIENT_LEFT
         case OSError() if connection is not None and connection.hung_up():

@@ -2,14 +2,18 @@
 
 import contextlib
 import errno
+import functools
 import socket
 import sys
 from collections.abc import Iterator
 from io import BufferedIOBase, BytesIO
 from typing import Any
 
-from portside.frames import FrameReader
+from portside.admission import Admission
+from portside.frames import FrameReader, bounded
 from portside.framing import Codec, Lines
+from portside.policy.peers import Peer, peer_of
+from portside.reading import reader_of
 
 
 class Handler:
@@ -32,6 +36,18 @@ class Handler:
 
     def _portside_begin(self) -> None:
         """What the constructor does beyond that."""
+
+    @functools.cached_property
+    def peer(self) -> Peer | None:
+        """The process at the other end of a Unix socket; None elsewhere."""
+        return peer_of(self.request)
+
+    @property
+    def _portside_door(self) -> Admission | None:
+        """The server's door, where it has limits."""
+        machine = getattr(self.server, "_portside", None)
+        door: Admission | None = getattr(machine, "admission", None)
+        return door
 
 
 class BaseRequestHandler(Handler):
@@ -72,6 +88,7 @@ class StreamRequestHandler(BaseRequestHandler):
     wbufsize: int = 0
     timeout: float | None = None
     disable_nagle_algorithm: bool = False
+    _portside_bounds_lines = True  # by the server's limits
 
     def setup(self) -> None:
         """Make `rfile` and `wfile`. May be extended."""
@@ -80,7 +97,12 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm and getattr(self.connection, "family", None) in _INET:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.rfile = self.connection.makefile("rb", self.rbufsize)
+        door = self._portside_door
+        if door is None or not self._portside_bounds_lines:
+            self.rfile = self.connection.makefile("rb", self.rbufsize)
+        else:
+            prompt = self.timeout is None and door.read_seconds(self.connection) is not None
+            self.rfile = reader_of(self.connection, self.rbufsize, door.limits.line_bytes, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(self.connection, "writes_whole"):
             self.wfile = SocketWriter(self.connection)
         else:
@@ -119,7 +141,12 @@ class SocketWriter(BufferedIOBase):
         Raises:
             OSError: the client is gone, or TimeoutError: it did not read in time.
         """
-        self._sock.sendall(b)
+        try:
+            self._sock.sendall(b)
+        except BlockingIOError as error:
+            if self._sock.gettimeout() == 0:
+                raise
+            raise TimeoutError("the client took nothing in time") from error  # SO_SNDTIMEO, socket(7)
         with memoryview(b) as view:
             return view.nbytes
 
@@ -188,7 +215,9 @@ class FramedRequestHandler(StreamRequestHandler):
     def setup(self) -> None:
         """Make `frames`, on top of `rfile`. May be extended."""
         super().setup()
-        self.frames: Iterator[bytes] = FrameReader(self.codec, self.rfile.read1)
+        door = self._portside_door
+        codec = self.codec if door is None else bounded(self.codec, door.limits.frame_bytes)
+        self.frames: Iterator[bytes] = FrameReader(codec, self.rfile.read1)
 
     def send(self, *frames: bytes) -> None:
         """Send frames, all of them in one write.

@@ -23,6 +23,7 @@ from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.ownership import is_plain_class
+from portside.policy.guarded import Guarded
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 
@@ -36,7 +37,7 @@ LARGEST_DATAGRAM = 65_535
 _AF_UNIX: int = getattr(socket, "AF_UNIX", -1)  # where there are no Unix sockets, no class for them is exported
 
 
-class BaseServer:
+class BaseServer(Guarded):
     """What every server has in common; sockets come with `TCPServer`.
 
     Args:
@@ -52,8 +53,7 @@ class BaseServer:
         handler_args: for subclasses that fix them.
 
     Hooks that may be overridden are called in the standard library's order: `get_request`, `verify_request`,
-    `process_request`, `finish_request`, `handle_error`, `shutdown_request`, `close_request`; and `service_actions`
-    after every turn of the loop.
+    `process_request`, `finish_request`, `handle_error`, `shutdown_request`, `close_request`; and `service_actions`.
     """
 
     timeout: float | None = None

@@ -34,6 +34,8 @@ _REASON = {status: reason for reason, status in _STATUS.items()}
 class ForkEngine(Engine):
     """The children of one server."""
 
+    holds_up_loop = False
+
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)
         self._children: Children | None = None

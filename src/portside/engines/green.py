@@ -25,6 +25,8 @@ else:
 class GreenEngine(Engine):
     """The tasks of one server."""
 
+    holds_up_loop = False
+
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         core()  # where it is missing, say so before anything is opened
         super().__init__(server, dispatcher)
@@ -96,7 +98,7 @@ class GreenEngine(Engine):
             while not run.stopping:
                 door.turn()
                 if not run.stopping:
-                    door.wait(_earlier(timeout, acceptor.remaining()))
+                    door.wait(self.dispatcher.sooner(_earlier(timeout, acceptor.remaining())))
         finally:
             door.release()
         self.dispatcher.leave(run)

@@ -21,6 +21,8 @@ _JOIN_SECONDS = 1.0
 class ThreadEngine(Engine):
     """The pool of one server, made when it is first needed: `max_threads` may be set until then."""
 
+    holds_up_loop = False
+
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)
         self._pool: WorkerPool | None = None

@@ -109,10 +109,12 @@ class HTTPSServer(HTTPServer):
         return None
 
     def _shake_hands(self, request: ssl.SSLSocket) -> bool:
-        usual = request.gettimeout()
+        usual, door = request.gettimeout(), self._portside.admission
+        seconds = None if door is None else door.limits.handshake_seconds
         try:
-            request.settimeout(self.handshake_timeout)
-            request.do_handshake()
+            request.settimeout(self.handshake_timeout if seconds is None else seconds)
+            with contextlib.nullcontext() if door is None else door.handshake(request):
+                request.do_handshake()
             request.settimeout(usual)
         except OSError as error:
             record = self._portside.connections.get(request)

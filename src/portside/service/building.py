@@ -64,7 +64,11 @@ def _transport(endpoint: Endpoint) -> type[TCPServer]:
 
 
 def _engine_attributes(service: Service) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"drain_timeout": service.drain}
+    attributes: dict[str, Any] = {
+        "drain_timeout": service.drain,
+        "limits": service.limits,
+        "access": service.access,
+    }
     if service.engine == "threads":
         attributes["daemon_threads"] = True  # the drain decides how long handlers live, not the interpreter's end
     if service.engine in _BOUNDS and service.max_handlers is not None:

@@ -11,6 +11,11 @@ from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHan
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from portside.policy.access import Access
+from portside.policy.limits import Limits
+
+# What holds in the modern face where nobody says otherwise.
+LIMITS = Limits()
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -27,6 +32,8 @@ class Service:
             engine's default: 10,000 threads or tasks, 40 child processes. Without effect on the serial engine.
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
+        limits: how many clients may come, how often, and how long they may stay, at each endpoint; None for no limits.
+        access: who may come in; None becomes an `Access` that lets everybody in until it is told otherwise.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -39,12 +46,17 @@ class Service:
     max_handlers: int | None = None
     drain: float = DRAIN_SECONDS
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    limits: Limits | None = LIMITS
+    access: Access | None = None
 
     def __post_init__(self) -> None:
+        if self.access is None:
+            object.__setattr__(self, "access", Access())
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
+        _check_policies(self.limits, self.access)
         _check_handler(self.handler, self.engine, self.endpoints)
 
 
@@ -68,6 +80,13 @@ def _check_numbers(max_handlers: object, drain: object) -> None:
 def _check_arguments(handler_args: object) -> None:
     if not isinstance(handler_args, Mapping):
         raise TypeError(f"handler_args={handler_args!r} must be a mapping of names to values")
+
+
+def _check_policies(limits: object, access: object) -> None:
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits={limits!r} must be portside.Limits(...), or None for no limits")
+    if not isinstance(access, Access):
+        raise TypeError(f"access={access!r} must be portside.Access(...)")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:

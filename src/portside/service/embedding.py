@@ -9,9 +9,11 @@ from portside.core.driving import AsyncioDriver, Driver, GeventDriver, driven_by
 from portside.core.waiting import running_hub
 from portside.endpoints import Endpoint
 from portside.engines.compiled import core
+from portside.policy.access import Access
+from portside.policy.limits import Limits
 from portside.servers import TCPServer
 from portside.service.bound import Bound
-from portside.service.description import Service
+from portside.service.description import LIMITS, Service
 
 if TYPE_CHECKING:
     from portside.core.hub import Task
@@ -226,6 +228,8 @@ def embed(
     max_handlers: int | None = None,
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
+    limits: Limits | None = LIMITS,
+    access: Access | None = None,
 ) -> Embedding:
     """Serve with the green engine inside a running event loop, in its thread.
 
@@ -239,6 +243,8 @@ def embed(
         max_handlers: handlers at once, at each endpoint; None is 10,000.
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
+        limits: how many clients may come, how often, and how long they may stay; None for no limits.
+        access: who may come in; None for everybody, until `server.access` is told otherwise.
 
     Returns:
         A context manager, which gives what `start` does: `endpoints`, `servers`, `request_stop`, `force`; and `stop`
@@ -257,5 +263,7 @@ def embed(
             max_handlers=max_handlers,
             drain=drain,
             handler_args=handler_args or {},
+            limits=limits,
+            access=access,
         )
     )

@@ -11,9 +11,11 @@ from typing import Any, Self
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
+from portside.policy.access import Access
+from portside.policy.limits import Limits
 from portside.servers import TCPServer
 from portside.service.bound import Bound
-from portside.service.description import EngineName, Service
+from portside.service.description import LIMITS, EngineName, Service
 
 # What ends a service: Ctrl-C, and what systemd, Docker and Kubernetes send.
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -128,6 +130,8 @@ def start(
     max_handlers: int | None = None,
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
+    limits: Limits | None = LIMITS,
+    access: Access | None = None,
 ) -> Running:
     """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
 
@@ -138,6 +142,8 @@ def start(
         max_handlers: handlers at once, at each endpoint; None is the engine's default.
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
+        limits: how many clients may come, how often, and how long they may stay; None for no limits.
+        access: who may come in; None for everybody, until `server.access` is told otherwise.
 
     Returns:
         A context manager that accepts clients already; its `endpoints` are what was bound.
@@ -154,6 +160,8 @@ def start(
             max_handlers=max_handlers,
             drain=drain,
             handler_args=handler_args or {},
+            limits=limits,
+            access=access,
         )
     )
     running.start()
