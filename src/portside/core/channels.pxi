@@ -128,6 +128,8 @@ cdef class Channel(Deadline):
             return self._wait_blocking(write, by)
         if self.hub is not None and self.hub.epoll >= 0:
             return Watch(self.fd).wait(write, by)  # the other hub watches it for its own tasks
+        if self.place >= 0:  # a deadline of the hub's before, which has ended: its timetable is not this one's
+            self.hub.deadlines.remove(self)
         self.hub = hub
         self.interest = 0
         return -2

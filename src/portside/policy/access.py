@@ -47,7 +47,7 @@ class Access:
         self._bans = Bans()
         self.allow(*_each("allow", allow))
         self.deny(*_each("deny", deny))
-        self._users = None if uids is None and gids is None else _Users(uids or (), gids or ())
+        self._users = None if uids is None and gids is None else _Users(uids, gids)
 
     def allow(self, *networks: object) -> None:
         """Let clients of these networks in, from now on.
@@ -219,9 +219,9 @@ class Bans:
 class _Users:
     """The users of this machine who may come in."""
 
-    def __init__(self, uids: Iterable[int], gids: Iterable[int]) -> None:
-        self._uids = frozenset(_number("uids", each) for each in _each("uids", uids))
-        self._gids = frozenset(_number("gids", each) for each in _each("gids", gids))
+    def __init__(self, uids: Iterable[int] | None, gids: Iterable[int] | None) -> None:
+        self._uids = frozenset(_number("uids", each) for each in _each("uids", () if uids is None else uids))
+        self._gids = frozenset(_number("gids", each) for each in _each("gids", () if gids is None else gids))
 
     def refusal(self, request: Any) -> RefusalReason | None:
         peer = peer_of(request)
