@@ -19,14 +19,12 @@ from portside.farewell import Farewells
 from portside.keeper import Keeper, oldest
 from portside.policy.access import Access
 from portside.policy.hosts import host_of
-from portside.policy.limits import Limits
+from portside.policy.limits import NO_LIMITS, Limits
 from portside.policy.rates import Rates
 from portside.telemetry import CloseReason, ConnectionRefused, RefusalReason, emit
 
 _TIMEVAL = struct.Struct("@ll")  # seconds and microseconds
 _PACING_RATE = 47  # SO_MAX_PACING_RATE of Linux's asm-generic/socket.h, which the socket module does not name
-
-_NO_LIMITS = Limits(handshakes=None, handshake_seconds=None, idle_seconds=None, write_seconds=None, line_bytes=None)
 
 
 class Hosts:
@@ -86,7 +84,7 @@ class Admission:
         self._opened = opened
         self._connections = connections
         self.given = limits, access
-        self.limits = limits = limits or _NO_LIMITS
+        self.limits = limits = limits or NO_LIMITS
         self._access = access
         self._most = math.inf if limits.connections is None else limits.connections
         self._counts_hosts = limits.per_host is not None or limits.rate_per_host is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 from portside.apps.diagnostics import DIAGNOSTICS
 from portside.cli.failure import Failure
+from portside.cli.policies import access_of, limits_of
 from portside.service.description import Service
 from portside.service.running import Running, ended_by_signals
 from portside.telemetry.logging import attach
@@ -114,6 +115,8 @@ def _bind(handler: Any, engine: Any, options: Namespace) -> Running:
                 engine=engine,
                 max_handlers=options.max_handlers,
                 drain=options.drain,
+                limits=limits_of(options),
+                access=access_of(options),
             )
         )
     except OSError as error:

@@ -117,3 +117,6 @@ _ACCEPTED: dict[Any, tuple[Callable[[object], bool], str]] = {
     float | None: (_or_none(_is_amount), f"{_AMOUNT}, or None for no bound"),
     bytes | None: (_is_refusal, f"at most {_LONGEST_REFUSAL:,} bytes, such as b'busy\\n', or None"),
 }
+
+# Every bound switched off.
+NO_LIMITS = Limits(handshakes=None, handshake_seconds=None, idle_seconds=None, write_seconds=None, line_bytes=None)
