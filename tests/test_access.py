@@ -80,17 +80,19 @@ def test_rules_change_while_they_are_used() -> None:
 
 def test_rules_may_be_changed_by_several_threads() -> None:
     access = Access()
-    threads = [
-        threading.Thread(target=lambda first: [access.deny(f"10.{first}.{i}.0/24") for i in range(100)], args=(first,))
-        for first in range(8)
-    ]
+
+    def deny(first: int) -> None:
+        for last in range(100):
+            access.deny(f"10.{first}.{last}.0/24")
+
+    threads = [threading.Thread(target=deny, args=(first,)) for first in range(8)]
     for thread in threads:
         thread.start()
     for _ in range(500):
         assert verdict(access, "192.0.2.1") is None
     for thread in threads:
         thread.join()
-    assert all(verdict(access, f"10.{first}.{i}.5") for first in range(8) for i in range(100))
+    assert all(verdict(access, f"10.{first}.{last}.5") for first in range(8) for last in range(100))
 
 
 @pytest.mark.parametrize(

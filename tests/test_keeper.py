@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from portside import connections
 from portside import keeper as module
 from portside.admission import Hosts
 from portside.connections import Connection, Connections
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
     still = StillClock()
-    monkeypatch.setattr(module, "time", still)
+    for each in (module, connections):
+        monkeypatch.setattr(each, "time", still)
     return still
 
 

@@ -70,12 +70,18 @@ class Admission:
         connections: where the records are.
         limits: its limits; None for none.
         access: who may come in; None for everybody.
+
+    Attributes:
+        given: the limits and rules that it was made for.
+        limits: the same limits, all of them None where there are none.
+        read_seconds: how long a wait for a client's next byte may last; None for ever.
+        keeper: watches those who stay.
     """
 
     def __init__(
         self,
         server: Any,
-        opened: Callable[[Any, Any], object],
+        opened: Callable[[Any, Any], Connection | None],
         connections: Connections,
         limits: Limits | None,
         access: Access | None,
@@ -85,9 +91,11 @@ class Admission:
         self._connections = connections
         self.given = limits, access
         self.limits = limits = limits or NO_LIMITS
+        self.read_seconds = _read_seconds(server, limits)
         self._access = access
-        self._most = math.inf if limits.connections is None else limits.connections
+        self._waits = self.read_seconds is not None or limits.write_seconds is not None
         self._counts_hosts = limits.per_host is not None or limits.rate_per_host is not None
+        self._counts = self._counts_hosts or limits.connections is not None
         self._hosts = Hosts()
         self._rates = None if limits.rate_per_host is None else Rates(limits.rate_per_host, limits.burst_per_host)
         self._lock = threading.Lock()  # several loops may accept for one server
@@ -104,29 +112,42 @@ class Admission:
         Returns:
             False for one that was turned away; it is closed then.
         """
-        reason = self._access.refusal(request, client_address) if self._access is not None else None
-        if reason is None and len(self._connections) >= self._most:
-            reason = RefusalReason.CONNECTIONS
-        host = host_of(client_address) if self._counts_hosts and reason is None else None
-        if host is not None:
-            reason = self._refusal_of_host(host)
+        reason, host, access = None, None, self._access
+        if access is not None and access.active:
+            reason = access.refusal(request, client_address)
+        if self._counts and reason is None:
+            reason, host = self._count_in(client_address)
         if reason is not None:
             self._turn_away(request, client_address, reason)
             return False
-        self._opened(request, client_address)
-        self._arm(request, self._connections.get(request), host)
+        record = self._opened(request, client_address)
+        if record is not None:
+            record.host = host
+            self.keeper.enter(record)
+        elif host is not None:  # nothing will tell when it has gone
+            self._hosts.leave(host)
+        if self._waits:
+            set_waits(request, self.read_seconds, self.limits.write_seconds)
+        if self.limits.send_rate is not None:
+            with contextlib.suppress(AttributeError, OSError):  # a Unix socket, or another system
+                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, self.limits.send_rate)
         return True
 
-    def _refusal_of_host(self, host: int) -> RefusalReason | None:
-        """Why nobody else of this host may come in now; None counts one more."""
+    def _count_in(self, client_address: Any) -> tuple[RefusalReason | None, int | None]:
+        """Why nobody else may come in now; or None, and the host for which one more is counted."""
         limits = self.limits
+        if limits.connections is not None and len(self._connections) >= limits.connections:
+            return RefusalReason.CONNECTIONS, None
+        host = host_of(client_address) if self._counts_hosts else None
+        if host is None:
+            return None, None
         with self._lock:
             if limits.per_host is not None and self._hosts.count(host) >= limits.per_host:
-                return RefusalReason.PER_HOST
+                return RefusalReason.PER_HOST, None
             if self._rates is not None and not self._rates.takes(host):
-                return RefusalReason.RATE
+                return RefusalReason.RATE, None
             self._hosts.enter(host)
-        return None
+        return None, host
 
     def _turn_away(self, request: Any, client_address: Any, reason: RefusalReason) -> None:
         if ConnectionRefused.subscribers:
@@ -135,27 +156,6 @@ class Admission:
         self._server.shutdown_request(request)
 
     # -- guests --
-
-    def _arm(self, request: Any, record: Connection | None, host: int | None) -> None:
-        """Give a guest its deadlines."""
-        if record is not None:
-            record.host = host
-            self.keeper.enter(record)
-        elif host is not None:  # nothing will tell when it has gone
-            self._hosts.leave(host)
-        limits = self.limits
-        if limits.write_seconds is not None or limits.read_seconds is not None or limits.idle_seconds is not None:
-            set_waits(request, self.read_seconds(request), limits.write_seconds)
-        if limits.send_rate is not None:
-            with contextlib.suppress(AttributeError, OSError):  # a Unix socket, or another system
-                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, limits.send_rate)
-
-    def read_seconds(self, request: Any) -> float | None:
-        """How long a wait for this client's next byte may last; None for ever."""
-        limits = self.limits
-        if getattr(request, "family", None) != _AF_UNIX:
-            return limits.read_seconds
-        return min((each for each in (limits.read_seconds, limits.idle_seconds) if each is not None), default=None)
 
     @contextlib.contextmanager
     def handshake(self, request: Any) -> Iterator[None]:
@@ -192,7 +192,8 @@ class Admission:
     def _left(self, record: Connection) -> None:
         """A connection is gone. Called anywhere, at any moment; see `Connections.on_gone`."""
         self.keeper.leave(record)
-        self._shaking.pop(record, None)
+        if self._shaking:
+            self._shaking.pop(record, None)
         if record.host is not None:
             self._hosts.leave(record.host)
 
@@ -200,8 +201,10 @@ class Admission:
 
     def remaining(self) -> float | None:
         """Seconds until `look` has something to do; None while nothing will come by itself."""
-        waits = [each for each in (self.keeper.remaining(), self._farewells.remaining()) if each is not None]
-        return min(waits, default=None)
+        keeps, lingers = self.keeper.remaining(), self._farewells.remaining()
+        if keeps is None or lingers is None:
+            return lingers if keeps is None else keeps
+        return min(keeps, lingers)
 
     def look(self) -> None:
         """End what has been there for too long."""
@@ -237,7 +240,8 @@ class DatagramAdmission(Admission):
         return (each for each in arrivals if self.let_in((each[0], sock), each[1]))
 
     def _refusal(self, client_address: Any) -> RefusalReason | None:
-        reason = self._access.refusal(None, client_address) if self._access is not None else None
+        access = self._access
+        reason = access.refusal(None, client_address) if access is not None and access.active else None
         host = host_of(client_address) if reason is None and self._rates is not None else None
         if host is None or self._rates is None:
             return reason
@@ -245,11 +249,11 @@ class DatagramAdmission(Admission):
             return None if self._rates.takes(host) else RefusalReason.RATE
 
 
-_AF_UNIX: int = getattr(socket, "AF_UNIX", -1)
-
-
 def admission_for(
-    server: Any, opened: Callable[[Any, Any], object], connections: Connections, before: Admission | None
+    server: Any,
+    opened: Callable[[Any, Any], Connection | None],
+    connections: Connections,
+    before: Admission | None,
 ) -> Admission | None:
     """The door that a server's `limits` and `access` ask for; the one before, where they are the same."""
     limits, access = getattr(server, "limits", None), getattr(server, "access", None)
@@ -280,6 +284,14 @@ def set_waits(request: Any, reading: float | None, writing: float | None) -> Non
                 request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(reading))
             if writing is not None:
                 request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(writing))
+
+
+def _read_seconds(server: Any, limits: Limits) -> float | None:
+    """How long a wait for a client may last; of a Unix client the kernel does not tell how long it has been idle."""
+    bounds = [limits.read_seconds]
+    if getattr(server, "address_family", None) == getattr(socket, "AF_UNIX", -1):
+        bounds.append(limits.idle_seconds)
+    return min((each for each in bounds if each is not None), default=None)
 
 
 def _timeval(seconds: float) -> bytes:

@@ -1,7 +1,8 @@
 """The handlers of the async engine: the same roles, with `async def handle(self)`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 from portside.frames import READ_SIZE, bounded
@@ -94,49 +95,62 @@ class DeadlineReader(LimitedReader):
             return await super().readuntil(separator)
 
 
-class DeadlineWriter(asyncio.StreamWriter):
-    """asyncio's writer, with a deadline for a client that takes nothing: then the connection is cut.
+class _Protocol(asyncio.StreamReaderProtocol):
+    """asyncio's protocol under `reader` and `writer`, which tells when the connection is about to be closed.
 
-    Attributes:
-        seconds: how long that may last before it raises TimeoutError.
+    Args:
+        reader: the reader.
+        on_lost: called then, with the error that ended it.
+        stall: seconds that a client may take nothing while output waits; then the connection is cut. None for ever.
     """
 
-    seconds: float
-
-    async def drain(self) -> None:
-        """As asyncio's, under the deadline."""
-        await self._taken(super().drain())
-
-    async def wait_closed(self) -> None:
-        """As asyncio's, under the deadline."""
-        await self._taken(super().wait_closed())
-
-    async def _taken(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Wait while the client takes something; where nothing waits to be sent, without any bookkeeping."""
-        left = self.transport.get_write_buffer_size()
-        if not left:
-            await waiting
-            return
-        done = asyncio.ensure_future(waiting)
-        while not (await asyncio.wait((done,), timeout=self.seconds))[0]:
-            before, left = left, self.transport.get_write_buffer_size()
-            if left >= before:
-                self.transport.abort()
-                done.cancel()
-                raise TimeoutError("the client took nothing in time")
-        await done
-
-
-class _Protocol(asyncio.StreamReaderProtocol):
-    """asyncio's protocol under `reader` and `writer`, which tells when the connection is about to be closed."""
-
-    def __init__(self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None], stall: float | None
+    ) -> None:
         super().__init__(reader)
         self._on_lost = on_lost
+        self._stall = stall
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport_below: Any = None
+        self._late: Exception | None = None  # what the handler's `drain` raises then
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport_below = transport
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost(exc)
-        super().connection_lost(exc)
+        self._rest()
+        self._on_lost(self._late or exc)
+        super().connection_lost(self._late or exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.expect_progress()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._rest()
+
+    def expect_progress(self) -> None:
+        """From now on, cut the connection when its client takes nothing for too long."""
+        if self._stall is not None and self._timer is None:
+            self._await_progress(self._transport_below.get_write_buffer_size())
+
+    def _await_progress(self, left: int) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._stall or 0, self._look, left)
+
+    def _look(self, before: int) -> None:
+        left = self._transport_below.get_write_buffer_size()
+        if left < before:
+            self._await_progress(left)
+        else:
+            self._late = TimeoutError("the client took nothing in time")
+            self._transport_below.abort()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class AsyncStreamRequestHandler(AsyncRequestHandler):
@@ -157,9 +171,10 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         loop = asyncio.get_running_loop()
         self.request.setblocking(False)
         self.reader = self._reader()
-        protocol = _Protocol(self.reader, self._settle)
+        door = self._portside_door
+        protocol = _Protocol(self.reader, self._settle, None if door is None else door.limits.write_seconds)
         transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
-        self.writer = self._writer(transport, protocol, loop)
+        self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
 
     def abandon(self) -> None:
         """Close the connection without sending anything more. May be extended."""
@@ -168,41 +183,30 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
 
     def _settle(self, error: Exception | None) -> None:
         """The transport is about to close the socket: the server's record must ask it for its figures before."""
-        record = self._portside_record
-        if record:
-            record.settle(lost=isinstance(error, ConnectionError))
-
-    @property
-    def _portside_record(self) -> Any:
         machine = getattr(self.server, "_portside", None)
-        return machine and machine.connections.get(self.request)
+        record = machine and machine.connections.get(self.request)
+        if record:
+            late = isinstance(error, TimeoutError)
+            if late:
+                record.blame(CloseReason.TIMED_OUT, error)
+            record.settle(lost=late or isinstance(error, ConnectionError))
 
     def _reader(self) -> asyncio.StreamReader:
         """Without a timeout, without a deadline: its bookkeeping is half the price of a short line."""
         door, timeout, limit = self._portside_door, self.timeout, self.limit
         if door is not None:
-            timeout = door.read_seconds(self.request) if timeout is None else timeout
+            timeout = door.read_seconds if timeout is None else timeout
             limit = min(limit, door.limits.line_bytes or limit)
         return LimitedReader(limit=limit) if timeout is None else DeadlineReader(limit=limit, timeout=timeout)
-
-    def _writer(self, transport: Any, protocol: Any, loop: asyncio.AbstractEventLoop) -> asyncio.StreamWriter:
-        door = self._portside_door
-        if door is None or door.limits.write_seconds is None:
-            return asyncio.StreamWriter(transport, protocol, self.reader, loop)
-        writer = DeadlineWriter(transport, protocol, self.reader, loop)
-        writer.seconds = door.limits.write_seconds
-        return writer
 
     async def finish(self) -> None:
         """Send what is left, and close. May be extended."""
         self.writer.close()
-        try:
+        protocol: Any = self.writer.transport.get_protocol()
+        if isinstance(protocol, _Protocol) and self.writer.transport.get_write_buffer_size():
+            protocol.expect_progress()
+        with contextlib.suppress(OSError):  # the client left before it had read everything
             await self.writer.wait_closed()
-        except TimeoutError as error:
-            if self._portside_record:
-                self._portside_record.blame(CloseReason.TIMED_OUT, error)
-        except OSError:
-            pass  # the client left before it had read everything
 
 
 class AsyncFramedRequestHandler(AsyncStreamRequestHandler):

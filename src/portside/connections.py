@@ -259,13 +259,14 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, request: Any, client_address: object) -> None:
-        """Note a connection that was just accepted."""
+    def add(self, request: Any, client_address: object) -> Connection | None:
+        """Note a connection that was just accepted; returns its record, where it can have one."""
         try:
             record = Connection(request, client_address, self._gone)
         except TypeError:  # what a program's get_request made up need not be a socket
-            return
+            return None
         self._open[record.key] = record
+        return record
 
     def _gone(self, reference: "_Reference") -> None:
         self._take(reference.key)

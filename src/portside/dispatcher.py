@@ -17,7 +17,7 @@ from portside.acceptor import Acceptor
 from portside.addresses import address_text
 from portside.admission import Admission, admission_for
 from portside.blame import close_reason
-from portside.connections import Connections
+from portside.connections import Connection, Connections
 from portside.drain import GRACE, TICK, Drain
 from portside.lifecycle import Lifecycle, Run, awaitable
 from portside.ownership import is_ours
@@ -114,8 +114,9 @@ class Transport:
     def prepare(self) -> None:
         """Before a loop: make sure that `get_request` does not wait when another loop was faster, and set `batch`."""
 
-    def opened(self, request: Any, client_address: Any) -> None:
-        """A request was accepted."""
+    def opened(self, request: Any, client_address: Any) -> Connection | None:
+        """A request was accepted; returns its record, where there is one."""
+        return None
 
     def closed(self, request: Any) -> None:
         """A request is about to be closed; called any number of times."""

@@ -101,7 +101,7 @@ class StreamRequestHandler(BaseRequestHandler):
         if door is None or not self._portside_bounds_lines:
             self.rfile = self.connection.makefile("rb", self.rbufsize)
         else:
-            prompt = self.timeout is None and door.read_seconds(self.connection) is not None
+            prompt = self.timeout is None and door.read_seconds is not None
             self.rfile = reader_of(self.connection, self.rbufsize, door.limits.line_bytes, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(self.connection, "writes_whole"):
             self.wfile = SocketWriter(self.connection)

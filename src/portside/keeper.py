@@ -7,6 +7,7 @@ at is what the kernel knows, so that connections in threads, in greenlets and in
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -40,38 +41,41 @@ class Watch:
 
     Args:
         seconds: until a connection is looked at, and between two looks.
+
+    Attributes:
+        seconds: the same.
+        queue: the connections, each with the time of its next look, and what was found at the last one.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._queue: dict[Connection, tuple[float, Any]] = {}  # when to look, and what was found the last time
+        self.seconds = seconds
+        self.queue: dict[Connection, tuple[float, Any]] = {}
 
-    def enter(self, record: Connection, now: float) -> None:
-        """Watch a connection that was just accepted."""
-        self._queue[record] = now + self._seconds, None
+    def first(self) -> float:
+        """When somebody is to be looked at; infinity while there is nobody."""
+        found = oldest(self.queue)
+        return math.inf if found is None else found[1][0]
 
-    def leave(self, record: Connection) -> None:
-        """Watch it no more."""
-        self._queue.pop(record, None)
+    def look(self, now: float) -> None:
+        """Look at those whose time has come, `LOOKS` at most: each ends, or goes to the end of the queue."""
+        for _ in range(LOOKS):
+            found = oldest(self.queue)
+            if found is None or found[1][0] > now:
+                return
+            record, (_, before) = found
+            self.queue.pop(record, None)
+            if not record.gone:
+                self._judge(record, before, now)
 
-    def first(self) -> tuple[Connection, float] | None:
-        """Who is to be looked at next, and when."""
-        found = oldest(self._queue)
-        return None if found is None else (found[0], found[1][0])
-
-    def look(self, record: Connection, now: float) -> None:
-        """Look at the first of the queue: it ends, or goes to the queue's end."""
-        _, found = self._queue.pop(record, (now, None))
-        if record.gone:
-            return
-        broken, found = self.breaks(record, found, now)
+    def _judge(self, record: Connection, before: Any, now: float) -> None:
+        broken, found = self.breaks(record, before)
         if broken:
             record.blame(CloseReason.TIMED_OUT)
             record.cut()
         else:
-            self._queue[record] = now + self._seconds, found
+            self.queue[record] = now + self.seconds, found
 
-    def breaks(self, record: Connection, found: Any, now: float) -> tuple[bool, Any]:
+    def breaks(self, record: Connection, before: Any) -> tuple[bool, Any]:
         """Whether a connection breaks the rule, and what to remember of it until the next look."""
         raise NotImplementedError
 
@@ -79,7 +83,7 @@ class Watch:
 class Lasting(Watch):
     """Connections may last so long in all: whoever is looked at has had that."""
 
-    def breaks(self, record: Connection, found: Any, now: float) -> tuple[bool, Any]:
+    def breaks(self, record: Connection, before: Any) -> tuple[bool, Any]:
         """True."""
         return True, None
 
@@ -95,7 +99,7 @@ class Resting(Watch):
         super().__init__(seconds / IDLE_LOOKS)
         self._longest = seconds
 
-    def breaks(self, record: Connection, found: Any, now: float) -> tuple[bool, Any]:
+    def breaks(self, record: Connection, before: Any) -> tuple[bool, Any]:
         """True for one that has rested longer; where the kernel does not tell, nobody has."""
         quiet = record.quiet_for()
         return quiet is not None and quiet >= self._longest, None
@@ -113,12 +117,12 @@ class Dawdling(Watch):
         super().__init__(seconds)
         self._least = rate * seconds
 
-    def breaks(self, record: Connection, found: Any, now: float) -> tuple[bool, Any]:
-        """True for one that moved less since the last look."""
+    def breaks(self, record: Connection, before: Any) -> tuple[bool, Any]:
+        """True for one that moved less since the last look; where the kernel does not tell, nobody has."""
         received, sent = record.bytes_both_ways()
         if received is None or sent is None:
             return False, None
-        return received + sent - (found or 0) < self._least, received + sent
+        return received + sent - (before or 0) < self._least, received + sent
 
 
 class Keeper:
@@ -130,41 +134,50 @@ class Keeper:
 
     def __init__(self, limits: Limits) -> None:
         self._watches: list[Watch] = []
-        self._rung: tuple[threading.Event, ...] = ()  # by who comes in
         if limits.total_seconds is not None:
             self._watches.append(Lasting(limits.total_seconds))
         if limits.idle_seconds is not None:
             self._watches.append(Resting(limits.idle_seconds))
         if limits.min_rate is not None:
             self._watches.append(Dawdling(limits.min_rate_seconds, limits.min_rate))
+        self._queues = [(watch.queue, watch.seconds) for watch in self._watches]
+        self._next = math.inf  # nobody has to be looked at before; who was to be may have left since
+        self._rung: tuple[threading.Event, ...] = ()  # by who comes in
 
     def enter(self, record: Connection) -> None:
         """Watch a connection that was just accepted."""
-        now = time.monotonic()
-        for watch in self._watches:
-            watch.enter(record, now)
+        for queue, seconds in self._queues:
+            at = record.opened + seconds
+            queue[record] = at, None
+            self._next = min(self._next, at)
         for rung in self._rung:
             rung.set()
 
     def leave(self, record: Connection) -> None:
-        """Watch it no more."""
-        for watch in self._watches:
-            watch.leave(record)
+        """Watch it no more. May be called in any thread, at any moment."""
+        for queue, _ in self._queues:
+            queue.pop(record, None)
 
     def remaining(self) -> float | None:
         """Seconds until the next look; None while there is nobody to look at."""
-        found = [first[1] for watch in self._watches if (first := watch.first())]
-        return max(0.0, min(found) - time.monotonic()) if found else None
+        for queue, _ in self._queues:
+            if queue:
+                break
+        else:
+            return None
+        if self._next == math.inf:  # two loops were at it
+            self._next = min(watch.first() for watch in self._watches)
+        return max(0.0, self._next - time.monotonic())
 
     def look(self) -> None:
-        """Look at those whose time has come, some of them where they are many."""
+        """Look at those whose time has come."""
         now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = math.inf
         for watch in self._watches:
-            for _ in range(LOOKS):
-                first = watch.first()
-                if first is None or first[1] > now:
-                    break
-                watch.look(first[0], now)
+            watch.look(now)
+        self._next = min([self._next, *(watch.first() for watch in self._watches)])
 
     @contextlib.contextmanager
     def beside(self) -> Iterator[None]:

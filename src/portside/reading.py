@@ -152,13 +152,11 @@ def reader_of(sock: Any, buffer_size: int, longest: int | None, *, prompt: bool)
         longest: bytes of the longest line; None for any. Without a buffer, no line is bounded.
         prompt: whether the kernel bounds each wait.
     """
-    if longest is None and not prompt:
-        return sock.makefile("rb", buffer_size)
-    file = sock.makefile("rb", buffer_size)
-    if hasattr(file, "bound_lines"):
-        file.bound_lines(longest or 0)
+    if hasattr(sock, "set_deadlines") or (longest is None and not prompt):
+        file = sock.makefile("rb", buffer_size)
+        if longest is not None and hasattr(file, "bound_lines"):
+            file.bound_lines(longest)
         return file
-    file.close()
     raw = PromptFile(sock) if prompt else sock.makefile("rb", 0)
     if buffer_size == 0:
         return raw

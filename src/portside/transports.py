@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from portside.connections import Connection
 from portside.dispatcher import ACCEPT_BATCH, Transport
 from portside.ownership import is_ours
 from portside.telemetry import ConnectionClosed, ConnectionOpened, emit
@@ -20,11 +21,12 @@ class StreamTransport(Transport):
         if self.server.socket.gettimeout() is None:
             os.set_blocking(self.server.fileno(), False)
 
-    def opened(self, request: Any, client_address: Any) -> None:
+    def opened(self, request: Any, client_address: Any) -> Connection | None:
         """Keep a record, and tell."""
-        self.connections.add(request, client_address)
+        record = self.connections.add(request, client_address)
         if ConnectionOpened.subscribers:
             emit(ConnectionOpened(server=self.server, client_address=client_address))
+        return record
 
     def closed(self, request: Any) -> None:
         """Drop the record, and tell, once."""

@@ -85,12 +85,21 @@ def test_a_connection_ends_when_its_time_is_over(engine: Any, connect: Connect, 
     assert [event.reason for event in told] == [CloseReason.TIMED_OUT]
 
 
+def are_shaking(server: Any, number: int) -> bool:
+    """Whether so many handshakes are under way."""
+    admission = server._portside.admission
+    return admission is not None and len(admission._shaking) == number
+
+
 def test_the_oldest_handshake_makes_room(certificate: Any, connect: Connect, told: list[Any]) -> None:
     bases = (type("Threading", (portside.socketserver.ThreadingMixIn, HTTPSServer), {}),)
     guarded: Any = type("Server", bases, {"limits": Limits(handshakes=2), "drain_timeout": DEADLINE})
     with running(guarded(("127.0.0.1", 0), Hello, **certificate)) as server:
-        silent = [connect(server.server_address) for _ in range(3)]
-        assert any(client.recv(1) == b"" for client in silent[:1])
+        silent = []
+        for number in (1, 2, 2):
+            silent.append(connect(server.server_address))
+            assert wait_until(functools.partial(are_shaking, server, number))
+        assert silent[0].recv(1) == b""
         assert wait_until(lambda: len(told) == 2)
         for client in silent[1:]:
             client.close()

@@ -30,6 +30,9 @@ class Access:
         uids: users who may come in over a Unix socket, by number; None leaves that open.
         gids: groups, likewise: a user's own or any that the client's process has.
 
+    Attributes:
+        active: whether it may keep anybody out, as far as has been said until now.
+
     Raises:
         ValueError: what was given is no network, or no number.
     """
@@ -42,12 +45,15 @@ class Access:
         uids: Iterable[int] | None = None,
         gids: Iterable[int] | None = None,
     ) -> None:
+        self.active = False
         self._lock = threading.Lock()
         self._rules = _Rules()
         self._bans = Bans()
+        self._users: _Users | None = None
         self.allow(*_each("allow", allow))
         self.deny(*_each("deny", deny))
         self._users = None if uids is None and gids is None else _Users(uids, gids)
+        self._see_to_it()
 
     def allow(self, *networks: object) -> None:
         """Let clients of these networks in, from now on.
@@ -78,6 +84,10 @@ class Access:
         with self._lock:
             for each in found:
                 self._rules.set(each, verdict)
+        self._see_to_it()
+
+    def _see_to_it(self) -> None:
+        self.active = bool(self._rules.any or self._bans.any or self._users)
 
     def ban(self, host: str, seconds: float) -> None:
         """Keep one host out for a while; a ban that lasts longer already is shortened.
@@ -92,6 +102,7 @@ class Access:
         if not seconds > 0:
             raise ValueError(f"seconds={seconds!r} is not accepted for a ban; accepted is a number above 0")
         self._bans.add(_host(host), seconds)
+        self.active = True
 
     def unban(self, host: str) -> bool:
         """Let a host in again; False when it was not banned.
@@ -116,8 +127,6 @@ class Access:
             request: its socket; asked for the client's user only where that matters.
             client_address: its address.
         """
-        if not (self._rules.any or self._bans.any or self._users):
-            return None
         address = address_of(client_address)
         if address is None:
             return self._users.refusal(request) if self._users else None
