@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, get_args
 
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 
 from portside.cli import conversation, main
 from portside.cli.arguments import ENGINES, parser
+from portside.cli.policies import access_of, limits_of
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
+from portside.policy.limits import NO_LIMITS, Limits
 from portside.service.description import EngineName
 from tests.conftest import DEADLINE, wait_until
 
@@ -210,6 +213,27 @@ def test_examples_of_the_help_parse(command: tuple[str, ...]) -> None:
     for words in named:
         if "--help" not in words:
             assert parser().parse_args(words).command == words[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limits", "denied"),
+    [
+        ("", Limits(), []),
+        ("--max-connections 5 --per-host 2 --rate-per-host 3", Limits(connections=5, per_host=2, rate_per_host=3), []),
+        ("--idle-timeout 5 --read-timeout 6", Limits(idle_seconds=5, read_seconds=6), []),
+        ("--write-timeout 7 --total-timeout 8", Limits(write_seconds=7, total_seconds=8), []),
+        ("--no-limits", None, []),
+        ("--no-limits --per-host 2", replace(NO_LIMITS, per_host=2), []),
+        ("--deny 10.0.0.0/8 --deny 192.0.2.7", Limits(), ["10.1.2.3", "192.0.2.7"]),
+        ("--allow 198.51.100.0/24", Limits(), ["10.1.2.3", "192.0.2.7", "192.0.2.8"]),
+    ],
+)
+def test_limits_and_access(arguments: str, limits: Limits | None, denied: list[str]) -> None:
+    options = parser().parse_args(["serve", "shout:Shout", "9000", *arguments.split()])
+    access = access_of(options)
+    hosts = ["10.1.2.3", "192.0.2.7", "192.0.2.8", "198.51.100.1"]
+    assert limits_of(options) == limits
+    assert [host for host in hosts if access.refusal(None, (host, 1))] == denied
 
 
 def test_version() -> None:

@@ -15,6 +15,7 @@ from portside import socketserver, telemetry
 
 PUBLIC = {
     "Admin",
+    "Access",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
     "AsyncRequestHandler",
@@ -26,11 +27,13 @@ PUBLIC = {
     "EndpointError",
     "Event",
     "FramedRequestHandler",
+    "Limits",
     "Lock",
     "ProxyHeader",
     "ProxyHeaderError",
     "ProxyProtocol",
     "ProxyTLS",
+    "Peer",
     "Queue",
     "Running",
     "Semaphore",

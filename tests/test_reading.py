@@ -1,13 +1,16 @@
-"""PatientReader reads like the standard library's BufferedReader, and loses nothing when a receive raises."""
+"""Readers read like the standard library's; one loses nothing when a receive raises, one bounds its lines."""
 
 import io
+import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portside.reading import PatientReader
+from portside.framing import FrameTooLong
+from portside.reading import BoundedReader, PatientReader, reader_of
 
 PIECES = st.lists(st.binary(min_size=1, max_size=12) | st.sampled_from([b"\n", b"a\n", b"\n\n"]), max_size=12)
 SIZES = st.none() | st.integers(-1, 20)
@@ -70,3 +73,53 @@ def test_readinto_and_readable() -> None:
     ours, buffer = reader(b"fir", b"st and more"), bytearray(5)
     assert ours.readable()
     assert (ours.readinto(buffer), bytes(buffer)) == (5, b"first")
+
+
+# Bounds
+
+LONGEST = 20
+
+
+@given(PIECES, st.integers(16, 40))
+def test_lines_within_the_bound_are_the_standard_librarys(pieces: list[bytes], buffer_size: int) -> None:
+    whole = b"".join(pieces)
+    lines = list(io.BytesIO(whole))
+    allowed = next((number for number, line in enumerate(lines) if len(line) > LONGEST), len(lines))
+    for take in (iter, lambda file: iter(file.readline, b"")):
+        taken = []
+        try:
+            for line in take(BoundedReader(io.BytesIO(whole), buffer_size, LONGEST)):
+                taken.append(line)
+        except FrameTooLong as error:
+            assert (error.limit, allowed < len(lines)) == (LONGEST, True)
+        assert taken == lines[:allowed]
+
+
+def test_a_piece_of_a_long_line_may_be_asked_for() -> None:
+    file = BoundedReader(io.BytesIO(bytes(100)), 64, LONGEST)
+    assert (file.readline(30), file.read(30)) == (bytes(30), bytes(30))
+    with pytest.raises(FrameTooLong):
+        file.readline()
+
+
+@pytest.mark.parametrize("buffer_size", [-1, 0, 100])
+@pytest.mark.parametrize("longest", [None, LONGEST])
+def test_a_wait_that_the_kernel_ends_is_a_timeout(buffer_size: int, longest: int | None) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, reader_of(ours, buffer_size, longest, prompt=True) as file:
+        theirs.sendall(b"line\n")
+        assert file.readline() == b"line\n"
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 10_000))
+        with pytest.raises(TimeoutError, match="sent nothing in time"):
+            file.read(1)
+        assert file.fileno() == ours.fileno()
+        theirs.close()
+        assert file.read(1) == b""
+    assert ours.fileno() == -1
+
+
+def test_a_socket_that_does_not_wait_is_none_the_wiser() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, reader_of(ours, 0, None, prompt=True) as file:
+        ours.setblocking(False)
+        assert file.read(1) is None

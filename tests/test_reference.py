@@ -147,8 +147,10 @@ OWNERS = {
         **vars(http_server),
         **{options.__name__: options for options in (HTTPLimits, FileOptions, CGIOptions)},
     },
+    "reference/limits.md": {"Limits": portside.Limits},
     "reference/wsgi-and-xmlrpc.md": {**vars(wsgi), **vars(xmlrpc), "WSGIHandler": WSGIHandler},
 }
+NAMED = {"ENVIRONMENT": ENVIRONMENT, "Limits()": portside.Limits()}
 UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -167,8 +169,8 @@ def value(text: str) -> object:
     number, _, unit = text.partition(" ")
     if unit in UNITS:
         return int(number) * UNITS[unit]
-    if text == "ENVIRONMENT":
-        return ENVIRONMENT
+    if text in NAMED:
+        return NAMED[text]
     return getattr(socket, text.removeprefix("socket.")) if text.startswith("socket.") else ast.literal_eval(text)
 
 
@@ -182,7 +184,7 @@ def test_some_defaults_are_described() -> None:
     assert len(list(described_defaults())) > 80
 
 
-@pytest.mark.parametrize("options", [HTTPLimits, FileOptions, CGIOptions])
+@pytest.mark.parametrize("options", [HTTPLimits, FileOptions, CGIOptions, portside.Limits])
 def test_fields_of_options_are_described(options: type) -> None:
     described = [attribute for owner, attribute, _ in described_defaults() if owner is options]
     assert dataclasses.is_dataclass(options)

@@ -30,7 +30,10 @@ LAYERS = (
     ("client", "socketserver"),
     ("async_handlers", "handlers", "servers", "starttls", "transports"),
     ("engines",),
-    ("acceptor", "blame", "connections", "dispatcher", "drain", "finishing", "lifecycle", "spare", "waker"),
+    (
+        *("acceptor", "admission", "blame", "connections", "dispatcher", "drain", "farewell", "finishing", "keeper"),
+        *("lifecycle", "shortage", "spare", "waker"),
+    ),
     ("core",),
     ("policy",),
     (

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         FramedRequestHandler,
         StreamRequestHandler,
     )
+    from portside.peer import Peer
+    from portside.policy.access import Access
+    from portside.policy.limits import Limits
     from portside.policy.proxy_header import ProxyHeader
     from portside.policy.proxy_protocol import ProxyProtocol
     from portside.policy.proxy_tlvs import ProxyHeaderError, ProxyTLS
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from portside.service.running import Running, serve, start
 
 __all__ = [
+    "Access",
     "Admin",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
@@ -60,7 +64,9 @@ __all__ = [
     "EndpointError",
     "Event",
     "FramedRequestHandler",
+    "Limits",
     "Lock",
+    "Peer",
     "ProxyHeader",
     "ProxyHeaderError",
     "ProxyProtocol",
@@ -89,6 +95,7 @@ __all__ = [
 # for (PEP 562), so that `portside --help` does not load asyncio.
 _HOMES = {
     "Admin": "portside.service.admin.options",
+    "Access": "portside.policy.access",
     "AsyncDatagramRequestHandler": "portside.async_handlers",
     "AsyncFramedRequestHandler": "portside.async_handlers",
     "AsyncRequestHandler": "portside.async_handlers",
@@ -100,11 +107,13 @@ _HOMES = {
     "EndpointError": "portside.endpoints",
     "Event": "portside.core.sync",
     "FramedRequestHandler": "portside.handlers",
+    "Limits": "portside.policy.limits",
     "Lock": "portside.core.sync",
     "ProxyHeader": "portside.policy.proxy_header",
     "ProxyHeaderError": "portside.policy.proxy_tlvs",
     "ProxyProtocol": "portside.policy.proxy_protocol",
     "ProxyTLS": "portside.policy.proxy_tlvs",
+    "Peer": "portside.peer",
     "Queue": "portside.core.queues",
     "Running": "portside.service.running",
     "Semaphore": "portside.core.sync",

@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
-from portside.frames import READ_SIZE
+from portside.frames import READ_SIZE, bounded
 from portside.framing import Codec, FrameTooLong, Lines
 from portside.handlers import Handler, send_datagram
 from portside.policy.handshakes import TLSRequest, start_tls_async
 from portside.starttls import injected, startable
+from portside.telemetry import CloseReason
 
 
 class AsyncRequestHandler(Handler):
@@ -106,15 +107,61 @@ class DeadlineReader(LimitedReader):
 
 
 class _Protocol(asyncio.StreamReaderProtocol):
-    """asyncio's protocol under `reader` and `writer`, which tells when the connection is about to be closed."""
+    """asyncio's protocol under `reader` and `writer`, which tells when the connection is about to be closed.
 
-    def __init__(self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None]) -> None:
+    Args:
+        reader: the reader.
+        on_lost: called then, with the error that ended it.
+        stall: seconds that a client may take nothing while output waits; then the connection is cut. None for ever.
+    """
+
+    def __init__(
+        self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None], stall: float | None
+    ) -> None:
         super().__init__(reader)
         self._on_lost = on_lost
+        self._stall = stall
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport_below: Any = None
+        self._late: Exception | None = None  # what the handler's `drain` raises then
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport_below = transport
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost(exc)
-        super().connection_lost(exc)
+        self._rest()
+        self._on_lost(self._late or exc)
+        super().connection_lost(self._late or exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.expect_progress()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._rest()
+
+    def expect_progress(self) -> None:
+        """From now on, cut the connection when its client takes nothing for too long."""
+        if self._stall is not None and self._timer is None:
+            self._await_progress(self._transport_below.get_write_buffer_size())
+
+    def _await_progress(self, left: int) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._stall or 0, self._look, left)
+
+    def _look(self, before: int) -> None:
+        left = self._transport_below.get_write_buffer_size()
+        if left < before:
+            self._await_progress(left)
+        else:
+            self._late = TimeoutError("the client took nothing in time")
+            self._transport_below.abort()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class AsyncStreamRequestHandler(AsyncRequestHandler):
@@ -134,7 +181,7 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         """Make `reader` and `writer`. May be extended."""
         loop = asyncio.get_running_loop()
         self.reader = self._reader()
-        protocol = _Protocol(self.reader, self._settle)
+        protocol = self._protocol(self.reader)
         if isinstance(self.request, TLSRequest):
             transport = self.request.transport
             self.request.hand_over(protocol)
@@ -142,6 +189,10 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
             self.request.setblocking(False)
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
         self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
+
+    def _protocol(self, reader: asyncio.StreamReader) -> _Protocol:
+        door = self._portside_door
+        return _Protocol(reader, self._settle, None if door is None else door.limits.write_seconds)
 
     async def start_tls(self, tls: Any = None) -> None:
         """Go on encrypted: shake hands, and make `reader` and `writer` anew (STARTTLS).
@@ -152,7 +203,7 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         if self._portside_unread():
             raise injected()
         before, reader = self.reader, self._reader()
-        protocol = _Protocol(reader, self._settle)
+        protocol = self._protocol(reader)
         context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
         transport = await start_tls_async(self.writer.transport, protocol, context, seconds)
         before.set_exception(ValueError("start_tls() has put another reader in the place of this one: self.reader"))
@@ -177,17 +228,25 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         machine = getattr(self.server, "_portside", None)
         record = machine and machine.connections.get(self.request)
         if record:
-            record.settle(lost=isinstance(error, ConnectionError))
+            late = isinstance(error, TimeoutError)
+            if late:
+                record.blame(CloseReason.TIMED_OUT, error)
+            record.settle(lost=late or isinstance(error, ConnectionError))
 
     def _reader(self) -> asyncio.StreamReader:
         """Without a timeout, without a deadline: its bookkeeping is half the price of a short line."""
-        if self.timeout is None:
-            return LimitedReader(limit=self.limit)
-        return DeadlineReader(limit=self.limit, timeout=self.timeout)
+        door, timeout, limit = self._portside_door, self.timeout, self.limit
+        if door is not None:
+            timeout = door.read_seconds if timeout is None else timeout
+            limit = min(limit, door.limits.line_bytes or limit)
+        return LimitedReader(limit=limit) if timeout is None else DeadlineReader(limit=limit, timeout=timeout)
 
     async def finish(self) -> None:
         """Send what is left, and close. May be extended."""
         self.writer.close()
+        protocol: Any = self.writer.transport.get_protocol()
+        if isinstance(protocol, _Protocol) and self.writer.transport.get_write_buffer_size():
+            protocol.expect_progress()
         with contextlib.suppress(OSError):  # the client left before it had read everything
             await self.writer.wait_closed()
 
@@ -205,7 +264,9 @@ class AsyncFramedRequestHandler(AsyncStreamRequestHandler):
     async def setup(self) -> None:
         """Make `frames`, on top of `reader`. May be extended."""
         await super().setup()
-        self._portside_decoder = self.codec.decoder()
+        door = self._portside_door
+        codec = self.codec if door is None else bounded(self.codec, door.limits.frame_bytes)
+        self._portside_decoder = codec.decoder()
         self.frames = self._read_frames()
 
     async def send(self, *frames: bytes) -> None:

@@ -24,11 +24,19 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
             return reason
         case FrameError():
             return CloseReason.BAD_INPUT
-        case TimeoutError() if connection is not None and connection.has_deadline():
-            return CloseReason.TIMED_OUT
         case ConnectionError() if connection is None:
             return CloseReason.CLIENT_LEFT
-        case OSError() if connection is not None and connection.hung_up():
-            return CloseReason.CLIENT_LEFT
+        case OSError() if connection is not None:
+            return _reason_of_loss(error, connection)
         case _:
             return CloseReason.FAILED
+
+
+def _reason_of_loss(error: OSError, connection: Connection) -> CloseReason:
+    """The same, for what may have come of the client's connection, or of another one of the handler's."""
+    late = isinstance(error, TimeoutError) and connection.has_deadline()
+    # What a deadline of the kernel's looks like to a program.
+    late = late or (isinstance(error, BlockingIOError) and connection.has_kernel_deadline())
+    if late:
+        return CloseReason.TIMED_OUT
+    return CloseReason.CLIENT_LEFT if connection.hung_up() else CloseReason.FAILED

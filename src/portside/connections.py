@@ -18,10 +18,10 @@ from portside.addresses import plain_address
 from portside.telemetry import CloseReason, ConnectionClosed
 from portside.telemetry.tally import Tally
 
-# struct tcp_info of linux/tcp.h, as far as it is of use here: the state (__u8 at byte 0), tcpi_last_data_recv (__u32 of
-# milliseconds at 52), and the __u64 tcpi_bytes_received (at 128), tcpi_bytes_sent (200) and
-# tcpi_bytes_retrans (208), and the __u32 tcpi_notsent_bytes (144).
-_TCP_INFO = struct.Struct("=B51xI72xQ8xI52xQQ")  # 216 bytes: Linux 4.19 and later
+# struct tcp_info of linux/tcp.h, as far as it is of use here: the state (__u8 at byte 0), tcpi_last_data_sent and
+# tcpi_last_data_recv (__u32 of milliseconds at 44 and 52), and the __u64 tcpi_bytes_received (at 128), tcpi_bytes_sent
+# (200) and tcpi_bytes_retrans (208), and the __u32 tcpi_notsent_bytes (144).
+_TCP_INFO = struct.Struct("=B43xI4xI72xQ8xI52xQQ")  # 216 bytes: Linux 4.19 and later
 
 # Bytes of a struct timeval (sys/time.h).
 _TIMEVAL = struct.calcsize("@ll")
@@ -49,6 +49,9 @@ class Connection:
 
     Attributes:
         client_address: as `get_request` gave it, or a gate has found out since.
+        host: what it counts for where connections are counted by host; None where they are not.
+        opened: when it was accepted, on the monotonic clock.
+        gone: it is closed, or nobody holds it any more.
         reason: why it will have ended, as far as is known now.
         idle: its handler has said that it only waits for another request; see `portside.drain`.
         ending: a drain is under way, and its handler should begin nothing new.
@@ -65,6 +68,8 @@ class Connection:
         "client_address",
         "ending",
         "error",
+        "gone",
+        "host",
         "idle",
         "opened",
         "proxy",
@@ -75,11 +80,12 @@ class Connection:
     def __init__(self, request: Any, client_address: object, gone: Callable[[Any], object] | None = None) -> None:
         self.follow(request, gone)
         self._peer = self.client_address = client_address
+        self.host: int | None = None
         self.opened = time.monotonic()
         self.reason = CloseReason.DONE
         self.error: BaseException | None = None
         self.proxy: Any = None
-        self.woken = self.idle = self.ending = False
+        self.woken = self.idle = self.ending = self.gone = False
         self._last = _UNKNOWN
 
     def follow(self, request: Any, gone: Callable[[Any], object] | None = None) -> None:
@@ -108,7 +114,7 @@ class Connection:
         info = self._tcp_info()
         if info is None:
             return self._last[0]
-        state, _, received, unsent, sent, sent_again = info
+        state, _, _, received, unsent, sent, sent_again = info
         ended = state in _AFTER_FIN or (state == _CLOSE and self.reason is not CloseReason.CLIENT_LEFT)
         return received - ended, sent - sent_again + unsent
 
@@ -140,7 +146,12 @@ class Connection:
     def is_quiet(self, seconds: float) -> bool:
         """True when the client has sent nothing for `seconds`, or its socket does not tell."""
         info = self._tcp_info()
-        return info is None or info[1] >= seconds * 1000
+        return info is None or info[2] >= seconds * 1000
+
+    def quiet_for(self) -> float | None:
+        """Seconds since anything was sent or received; None where the kernel does not tell."""
+        info = self._tcp_info()
+        return None if info is None else min(info[1], info[2]) / 1000
 
     def hung_up(self) -> bool:
         """True when the connection is over in both directions: the client reset it, or it was cut."""
@@ -157,19 +168,30 @@ class Connection:
             return told
         if not self._is_open():
             return self._last[2]
-        return not os.get_blocking(self._descriptor) or self._kernel_waits()
+        return not os.get_blocking(self._descriptor) or self.has_kernel_deadline()
 
-    def _kernel_waits(self) -> bool:
-        """True where a read has the kernel's own deadline (SO_RCVTIMEO): a time other than 0."""
+    def has_kernel_deadline(self) -> bool:
+        """True where a read has the kernel's own deadline (SO_RCVTIMEO), or a write whose client takes nothing."""
+        return self._kernel_waits(socket.SO_RCVTIMEO) or (self._kernel_waits(socket.SO_SNDTIMEO) and self._is_stuffed())
+
+    def _kernel_waits(self, option: int) -> bool:
+        """True where a wait has a time other than 0, and the socket blocks at all."""
         borrowed = self._borrow()
         if borrowed is None:
             return False
         try:
-            return any(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL))
+            waits = any(borrowed.getsockopt(socket.SOL_SOCKET, option, _TIMEVAL))
+            return waits and os.get_blocking(self._descriptor)
         except OSError:
             return False
         finally:
             borrowed.detach()
+
+    def _is_stuffed(self) -> bool:
+        """True when the kernel has no room for more output."""
+        poller = select.poll()
+        poller.register(self._descriptor, select.POLLOUT)
+        return not poller.poll(0)
 
     def end_input(self) -> None:
         """Let the handler read what has arrived, and then the end of the stream; it can still answer."""
@@ -192,7 +214,7 @@ class Connection:
         finally:
             borrowed.detach()
 
-    def _tcp_info(self) -> tuple[int, int, int, int, int, int] | None:
+    def _tcp_info(self) -> tuple[int, int, int, int, int, int, int] | None:
         request = self._request()
         if isinstance(request, socket.socket) and self._descriptor >= 0 and request.fileno() == self._descriptor:
             return _asked(request)  # which is what every connection is that nobody has wrapped, and costs no more
@@ -237,24 +259,39 @@ class Connection:
 
 
 class Connections:
-    """The open connections of one server."""
+    """The open connections of one server.
+
+    Attributes:
+        on_gone: called with each record that is taken out, in whatever thread that happens, even in the middle of
+            anything: it must not wait, nor take a lock.
+    """
 
     def __init__(self) -> None:
         self._open: dict[int, Connection] = {}
+        self.on_gone: Callable[[Connection], None] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, request: Any, client_address: object) -> None:
-        """Note a connection that was just accepted."""
+    def add(self, request: Any, client_address: object) -> Connection | None:
+        """Note a connection that was just accepted; returns its record, where it can have one."""
         try:
             record = Connection(request, client_address, self._gone)
         except TypeError:  # what a program's get_request made up need not be a socket
-            return
+            return None
         self._open[record.key] = record
+        return record
 
     def _gone(self, reference: "_Reference") -> None:
-        self._open.pop(reference.key, None)
+        self._take(reference.key)
+
+    def _take(self, key: int) -> Connection | None:
+        record = self._open.pop(key, None)
+        if record is not None:
+            record.gone = True
+            if self.on_gone is not None:
+                self.on_gone(record)
+        return record
 
     def move(self, request: object, heir: Any, client_address: object = None) -> None:
         """Let the record of `request` follow `heir` from now on, which leads to the same client.
@@ -284,14 +321,14 @@ class Connections:
 
     def pop(self, request: object) -> Connection | None:
         """Take the record of `request` out; None when it is out already."""
-        return self._open.pop(id(request), None)
+        return self._take(id(request))
 
     def all(self) -> list[Connection]:
         """Every record, as of now."""
         return list(self._open.values())
 
 
-def _asked(sock: socket.socket) -> tuple[int, int, int, int, int, int] | None:
+def _asked(sock: socket.socket) -> tuple[int, int, int, int, int, int, int] | None:
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
     except (AttributeError, OSError):

@@ -15,15 +15,15 @@ from typing import Any, ClassVar
 
 from portside.acceptor import Acceptor
 from portside.addresses import address_text
-from portside.connections import Connections
+from portside.admission import admission_for
+from portside.connections import Connection, Connections
 from portside.drain import GRACE, TICK, Drain
 from portside.finishing import Finisher
 from portside.gates import Gate
 from portside.lifecycle import Lifecycle, Run, awaitable
 from portside.ownership import is_ours
-from portside.policy.accepting import AcceptAction, accept_action
+from portside.shortage import Shortage
 from portside.telemetry import (
-    AcceptPaused,
     AcceptResumed,
     ConnectionClosed,
     ConnectionRefused,
@@ -55,9 +55,11 @@ class Engine:
 
     Attributes:
         name: what the modern face calls it.
+        holds_up_loop: whether the loop waits while a handler runs.
     """
 
     name: ClassVar[str] = "serial"
+    holds_up_loop: bool = True
 
     def __init__(self, server: Any, dispatcher: "Dispatcher") -> None:
         self.server = server
@@ -131,8 +133,9 @@ class Transport:
         """What requests pass before their handler."""
         return ()
 
-    def opened(self, request: Any, client_address: Any) -> None:
-        """A request was accepted."""
+    def opened(self, request: Any, client_address: Any) -> Connection | None:
+        """A request was accepted; returns its record, where there is one."""
+        return None
 
     def closed(self, request: Any) -> None:
         """A request is about to be closed; called any number of times."""
@@ -162,6 +165,7 @@ class Dispatcher(Finisher):
         self.lifecycle = Lifecycle()
         self.engine = engine(server, self)
         self.transport = transport(server, self.connections)
+        self._shortage = Shortage(server, self.transport)
 
     # -- the loop --
 
@@ -186,7 +190,8 @@ class Dispatcher(Finisher):
             raise ValueError(f"the server at {address_text(self._server.server_address)} is closed: make a new one")
         self.engine.prepare()
         self.transport.prepare()
-        with Acceptor(self._server, run, self.engine.extras()) as acceptor, run.waker.rung_by_signals():
+        acceptor = Acceptor(self._server, run, self.engine.extras())
+        with acceptor, self._open_door(), run.waker.rung_by_signals():
             self.engine.loop(run, acceptor, timeout)
 
     def leave(self, run: Run) -> None:
@@ -197,12 +202,14 @@ class Dispatcher(Finisher):
 
     def turn(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         """Sleep until something happens, and see to it."""
-        at_the_door = acceptor.wait(self._sooner(timeout), accepting=self.has_room())
+        at_the_door = acceptor.wait(self.sooner(timeout), accepting=self.has_room())
         if run.stopping:
             return
         if at_the_door:
             self._accept_batch(run, acceptor)
         self.engine.tend()
+        if self.admission is not None:
+            self.admission.look()
         self._server.service_actions()
 
     def handle_one(self, timeout: float | None) -> None:
@@ -211,7 +218,7 @@ class Dispatcher(Finisher):
         with self._single_run() as (run, acceptor):
             while not run.stopping:
                 remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if acceptor.wait(self._sooner(remaining), accepting=self.has_room()):
+                if acceptor.wait(self.sooner(remaining), accepting=self.has_room()):
                     self.accept_one(run, acceptor)
                     return
                 if deadline is not None and time.monotonic() >= deadline:
@@ -229,6 +236,7 @@ class Dispatcher(Finisher):
         self.gates = self.gates or self.transport.gates()
         run, acceptor = self._unpark() or self._new_single()
         self.lifecycle.resume(run)
+        self._look_at_policies()
         try:
             yield run, acceptor
         finally:
@@ -258,9 +266,10 @@ class Dispatcher(Finisher):
         """How long the loop may sleep: without end, unless the program wants its `service_actions` called."""
         return None if is_ours(self._server.service_actions) else poll_interval
 
-    def _sooner(self, timeout: float | None) -> float | None:
-        limits = [each for each in (timeout, self.engine.interval()) if each is not None]
-        return min(limits, default=None)
+    def sooner(self, timeout: float | None) -> float | None:
+        """Seconds that a loop may sleep, at most `timeout`; None where only an event wakes it."""
+        deadline = None if self.admission is None else self.admission.remaining()
+        return min((each for each in (timeout, self.engine.interval(), deadline) if each is not None), default=None)
 
     # -- accepting --
 
@@ -273,6 +282,21 @@ class Dispatcher(Finisher):
         self.accepting = wanted
         self.lifecycle.wake()
 
+    def _look_at_policies(self) -> None:
+        """What the server's `limits` and `access` ask for: a program may have set them after the constructor."""
+        self.admission = admission_for(self._server, self.transport.opened, self.connections, self.admission)
+
+    @contextlib.contextmanager
+    def _open_door(self) -> Iterator[None]:
+        """Within the block, whoever comes is looked at as the policies ask for."""
+        self._look_at_policies()
+        if self.admission is None:
+            yield
+            return
+        beside = self.admission.keeper.beside() if self.engine.holds_up_loop else contextlib.nullcontext()
+        with contextlib.closing(self.admission), beside:
+            yield
+
     def _accept_batch(self, run: Run, acceptor: Acceptor) -> None:
         for _ in range(self.transport.batch):
             if not self.accept_one(run, acceptor) or run.stopping or not self.has_room():
@@ -283,11 +307,14 @@ class Dispatcher(Finisher):
         try:
             request, client_address = self._server.get_request()
         except OSError as error:
-            return self._accept_failed(run, acceptor, error)
+            return self._shortage.met(run, acceptor, error)
         if acceptor.failing:
             acceptor.succeeded()
             emit(AcceptResumed(server=self._server))
-        self.transport.opened(request, client_address)
+        if self.admission is None:
+            self.transport.opened(request, client_address)
+        elif not self.admission.let_in(request, client_address):
+            return True
         (dispatch or self._dispatch)(request, client_address)
         return True
 
@@ -313,39 +340,6 @@ class Dispatcher(Finisher):
         if record is not None:
             record.cut()
         self._server.shutdown_request(request)
-
-    def _accept_failed(self, run: Run, acceptor: Acceptor, error: OSError) -> bool:
-        match accept_action(error):
-            case AcceptAction.RETRY:
-                return not isinstance(error, BlockingIOError)
-            case AcceptAction.RAISE:
-                raise error
-            case AcceptAction.STOP:
-                run.stop()
-                return False
-            case AcceptAction.SHED:
-                self._shed(acceptor)
-        self._pause(acceptor, error)
-        return False
-
-    def _shed(self, acceptor: Acceptor) -> None:
-        """Turn away, with the spare descriptor, the clients for which there is none."""
-        with contextlib.suppress(OSError):  # nobody is left at the door, or the spare is not enough either
-            for _ in range(self.transport.batch):
-                if not acceptor.spare.lend(self._refuse_one):
-                    return
-
-    def _refuse_one(self) -> None:
-        server = self._server
-        request, client_address = server.get_request()
-        emit(ConnectionRefused(server=server, client_address=client_address, reason=RefusalReason.DESCRIPTORS))
-        server.shutdown_request(request)
-
-    def _pause(self, acceptor: Acceptor, error: OSError) -> None:
-        first = not acceptor.failing
-        seconds = acceptor.failed()
-        if first:  # one event a shortage, however long it lasts
-            emit(AcceptPaused(server=self._server, error=error, seconds=seconds))
 
     def become_child(self) -> None:
         """In a forked child: keep what concerns its one request, and let go of what is the parent's."""

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from portside.admission import Admission
 from portside.blame import close_reason
 from portside.connections import Connections
 from portside.gates import Gate, TurnedAway, gate_reason
@@ -47,6 +48,7 @@ class Finisher:
 
     Attributes:
         connections: the open connections.
+        admission: the server's door; None where there is none.
         gates: what connections have to pass first; set before a loop.
         on_passage: called with each request that has passed the gates, or was turned away there.
     """
@@ -55,6 +57,7 @@ class Finisher:
         self._server = server
         self._inline = 0  # handlers that run in a loop's own thread
         self.connections = Connections()
+        self.admission: Admission | None = None
         self.gates: tuple[Gate, ...] = ()
         self.on_passage: Callable[[Passage], None] | None = None
 
@@ -126,6 +129,10 @@ class Finisher:
                 self._server.shutdown_request(passage.request)
 
     def _verify(self, passage: Passage) -> bool:
+        reason = None if self.admission is None else self.admission.refusal_behind_gates(passage.request)
+        if reason is not None:
+            self._refused(passage, reason)
+            return False
         welcome = bool(self._server.verify_request(passage.request, passage.client_address))
         if not welcome:
             self._refused(passage, RefusalReason.VERIFY_REQUEST)

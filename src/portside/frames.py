@@ -1,7 +1,8 @@
 """Frames from a blocking source: a codec's decoder, fed when it runs dry."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 from portside.framing import Codec
 
@@ -44,3 +45,15 @@ class FrameReader:
                 raise StopIteration
             self._decoder.feed(data)
         return frame
+
+
+def bounded(codec: Codec, longest: int | None) -> Codec:
+    """The codec, with frames of at most `longest` bytes; one whose frames all have one size is left as it is."""
+    if longest is None or codec.max_size <= longest:
+        return codec
+    declared: Any = dataclasses.fields(codec) if dataclasses.is_dataclass(codec) else ()
+    if "max_size" not in {field.name for field in declared}:
+        return codec
+    copied: Any = codec
+    shorter: Codec = dataclasses.replace(copied, max_size=longest)
+    return shorter

@@ -43,6 +43,7 @@ class Gate(abc.ABC):
 
     def before_fork(self, server: Any) -> None:
         """Called in the process that is about to fork a child for a request, which `admit` will be called in."""
+        return
 
 
 class TurnedAway(ConnectionError):

@@ -6,15 +6,19 @@ import functools
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BufferedIOBase, BytesIO
 from typing import Any
 
+from portside.admission import Admission
 from portside.dispatcher import Dispatcher
-from portside.frames import FrameReader
+from portside.frames import FrameReader, bounded
 from portside.framing import Codec, Lines
 from portside.peer import Peer, tls_facts
 from portside.policy.handshakes import say_goodbye, shake_hands
+from portside.policy.peers import peer_of
 from portside.policy.proxy_protocol import Proxied
+from portside.reading import reader_of
 from portside.starttls import buffered, injected, settle, startable
 
 
@@ -47,11 +51,18 @@ class Handler:
     @functools.cached_property  # which a program may assign to
     def peer(self) -> Peer:
         """Who the client is, as far as the kernel and TLS vouch for it."""
-        return Peer(**tls_facts(self._portside_tls()))
+        return replace(peer_of(self.request) or Peer(), **tls_facts(self._portside_tls()))
 
     def _portside_tls(self) -> Any:
         """What knows of TLS on the connection, if there is any."""
         return self.request
+
+    @property
+    def _portside_door(self) -> Admission | None:
+        """The server's door, where it has limits."""
+        machine = getattr(self.server, "_portside", None)
+        door: Admission | None = getattr(machine, "admission", None)
+        return door
 
     def _portside_begin(self) -> None:
         """What the constructor does beyond that."""
@@ -96,6 +107,7 @@ class StreamRequestHandler(BaseRequestHandler):
     timeout: float | None = None
     disable_nagle_algorithm: bool = False
     _portside_secured = False  # whether TLS began in the middle, and the server knows nothing of it
+    _portside_bounds_lines = True  # by the server's limits
 
     def setup(self) -> None:
         """Make `rfile` and `wfile`. May be extended."""
@@ -107,8 +119,12 @@ class StreamRequestHandler(BaseRequestHandler):
         self._portside_open()
 
     def _portside_open(self) -> None:
-        connection = self.connection
-        self.rfile = connection.makefile("rb", self.rbufsize)
+        connection, door = self.connection, self._portside_door
+        if door is None or not self._portside_bounds_lines:
+            self.rfile = connection.makefile("rb", self.rbufsize)
+        else:
+            prompt = self.timeout is None and door.read_seconds is not None
+            self.rfile = reader_of(connection, self.rbufsize, door.limits.line_bytes, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(connection, "writes_whole"):
             self.wfile = SocketWriter(connection)
         else:
@@ -189,7 +205,12 @@ class SocketWriter(BufferedIOBase):
         Raises:
             OSError: the client is gone, or TimeoutError: it did not read in time.
         """
-        self._sock.sendall(b)
+        try:
+            self._sock.sendall(b)
+        except BlockingIOError as error:
+            if self._sock.gettimeout() == 0:
+                raise
+            raise TimeoutError("the client took nothing in time") from error  # SO_SNDTIMEO, socket(7)
         with memoryview(b) as view:
             return view.nbytes
 
@@ -264,8 +285,10 @@ class FramedRequestHandler(StreamRequestHandler):
         if self._portside_secured:
             self._portside_frames.go_on(self.rfile.read1)  # a loop over `frames` may be under way
         else:
-            self.frames: Iterator[bytes] = FrameReader(self.codec, self.rfile.read1)
-            self._portside_frames = self.frames
+            door = self._portside_door
+            codec = self.codec if door is None else bounded(self.codec, door.limits.frame_bytes)
+            self._portside_frames: FrameReader = FrameReader(codec, self.rfile.read1)
+            self.frames: Iterator[bytes] = self._portside_frames
 
     def _portside_unread(self) -> bool:
         return super()._portside_unread() or self._portside_frames.pending > 0

@@ -10,7 +10,8 @@ class Peer:
     """A connection's client. What is not known, or does not apply, is None.
 
     Attributes:
-        uid, gid, pid: of a client on a Unix socket: its user, group and process when it connected.
+        uid, gid, pid: of a client on a Unix socket: its user, group and process when it connected. The process is 0
+            where it is in a container that this one does not see.
         certificate: what a client that had to prove itself has shown, as `ssl.SSLSocket.getpeercert` writes it.
         tls_version: what is spoken: "TLSv1.3".
         cipher: the cipher suite, by OpenSSL's name.

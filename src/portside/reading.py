@@ -1,13 +1,16 @@
-"""A buffered reader that a timeout does not rob.
+"""Buffered readers: one that a timeout does not rob, and one that bounds its lines.
 
 The standard library's `BufferedReader` loses what it has read of a line when the rest does not come in time, and a
 socket's `makefile` refuses to be read again after a timeout. Here every byte stays in the buffer until it is given out.
 """
 
 import io
+import socket
 from collections.abc import Callable
+from typing import Any
 
 from portside.frames import READ_SIZE
+from portside.framing import FrameTooLong
 
 
 class PatientReader(io.BufferedIOBase):
@@ -67,3 +70,95 @@ class PatientReader(io.BufferedIOBase):
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
+
+
+class PromptFile(io.RawIOBase):
+    """A socket's bytes, unbuffered, where the kernel bounds each wait (SO_RCVTIMEO, socket(7)): that is a timeout.
+
+    Args:
+        sock: a connected socket; it stays the caller's.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._file: Any = sock.makefile("rb", 0)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return int(self._file.fileno())
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Receive some bytes; 0 at the end of the stream.
+
+        Raises:
+            TimeoutError: the client sent nothing in time.
+        """
+        count: int | None = self._file.readinto(buffer)
+        if count is None and self._sock.gettimeout() != 0:
+            raise TimeoutError("the client sent nothing in time")
+        return count
+
+    def close(self) -> None:
+        """Close the file; the socket stays open."""
+        self._file.close()
+        super().close()
+
+
+class BoundedReader(io.BufferedReader):
+    """A buffered reader that gives out no line of more than so many bytes, unless it is asked for a piece of one.
+
+    Args:
+        raw: what it reads; closed with it.
+        buffer_size: bytes of its buffer.
+        longest: bytes of the longest line, its end included.
+    """
+
+    def __init__(self, raw: Any, buffer_size: int, longest: int) -> None:
+        super().__init__(raw, buffer_size)
+        self._longest = longest
+
+    def __iter__(self) -> Any:
+        """The lines, up to the end of the stream; a generator, since that is as fast as the reader's own iterator."""
+        readline, longest = super().readline, self._longest
+        while line := readline(longest + 1):
+            if len(line) > longest:
+                raise FrameTooLong(longest)
+            yield line
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """A line with its end, or at most `size` bytes of it.
+
+        Raises:
+            FrameTooLong: the line has more bytes than are allowed; what was read of it is gone.
+        """
+        if size is not None and size >= 0:
+            return super().readline(size)
+        line = super().readline(self._longest + 1)
+        if len(line) > self._longest:
+            raise FrameTooLong(self._longest)
+        return line
+
+
+def reader_of(sock: Any, buffer_size: int, longest: int | None, *, prompt: bool) -> Any:
+    """What a handler reads its client's bytes from, in the bounds of a server's limits.
+
+    Args:
+        sock: a connected socket; it stays the caller's.
+        buffer_size: bytes of the buffer; -1 is the system's default, 0 none.
+        longest: bytes of the longest line; None for any. Without a buffer, no line is bounded.
+        prompt: whether the kernel bounds each wait.
+    """
+    if hasattr(sock, "set_deadlines") or (longest is None and not prompt):
+        file = sock.makefile("rb", buffer_size)
+        if longest is not None and hasattr(file, "bound_lines"):
+            file.bound_lines(longest)
+        return file
+    raw = PromptFile(sock) if prompt else sock.makefile("rb", 0)
+    if buffer_size == 0:
+        return raw
+    size = io.DEFAULT_BUFFER_SIZE if buffer_size < 0 else buffer_size
+    return io.BufferedReader(raw, size) if longest is None else BoundedReader(raw, size, longest)

@@ -24,6 +24,7 @@ from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.listening import AF_UNIX, choose_family, explained
 from portside.ownership import is_plain_class
+from portside.policy.guarded import Guarded
 from portside.policy.handshakes import say_goodbye
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
@@ -37,7 +38,7 @@ SYSTEM_BACKLOG = 65_535
 LARGEST_DATAGRAM = 65_535
 
 
-class BaseServer:
+class BaseServer(Guarded):
     """What every server has in common; sockets come with `TCPServer`.
 
     Args:
@@ -53,8 +54,7 @@ class BaseServer:
         handler_args: for subclasses that fix them.
 
     Hooks that may be overridden are called in the standard library's order: `get_request`, `verify_request`,
-    `process_request`, `finish_request`, `handle_error`, `shutdown_request`, `close_request`; and `service_actions`
-    after every turn of the loop.
+    `process_request`, `finish_request`, `handle_error`, `shutdown_request`, `close_request`; and `service_actions`.
     """
 
     timeout: float | None = None

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from portside.connections import Connection
 from portside.dispatcher import ACCEPT_BATCH, Transport
 from portside.gates import Gate, gates_of
 from portside.ownership import is_ours
@@ -25,13 +26,14 @@ class StreamTransport(Transport):
         """The server's."""
         return gates_of(self.server)
 
-    def opened(self, request: Any, client_address: Any) -> None:
+    def opened(self, request: Any, client_address: Any) -> Connection | None:
         """Keep a record, and tell."""
-        self.connections.add(request, client_address)
+        record = self.connections.add(request, client_address)
         if self.tally is not None:
             self.tally.count_opened()
         if ConnectionOpened.subscribers:
             emit(ConnectionOpened(server=self.server, client_address=client_address))
+        return record
 
     def closed(self, request: Any) -> None:
         """Drop the record, and tell, once."""

@@ -19,12 +19,14 @@ import pytest
 
 from portside.core import hub
 from portside.core.sockets import GreenSocket
+from portside.framing import FrameTooLong
 from tests.conftest import DEADLINE
 from tests.core.kit import fill, green, in_task, in_thread, pair, spawn, tcp_pair, unread
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 SHORT = 0.02  # seconds that run out
+PIECE = 65_536
 BULK = 3 * 1024 * 1024  # bytes, more than the kernel's buffers hold
 
 Pair = tuple[socket.socket, socket.socket]
@@ -617,6 +619,65 @@ def test_deadlines_beside_the_timeout() -> None:
                 ours.recv(1)
             theirs.sendall(b"x")
             assert ours.recv(1) == b"x"  # what need not wait is done even then
+
+    hub.run(scenario)
+
+
+def test_a_peer_that_takes_nothing_is_given_up() -> None:
+    def scenario() -> None:
+        with pair() as (ours, _):
+            ours.settimeout(None)
+            ours.set_deadlines(write=SHORT)
+            assert not ours.has_deadline
+            fill(ours)
+            with pytest.raises(TimeoutError, match="timed out"):
+                ours.sendall(bytes(BULK))
+            assert ours.has_deadline
+
+    hub.run(scenario)
+
+
+def test_a_peer_that_takes_a_little_now_and_then_is_not() -> None:
+    def take(theirs: socket.socket) -> int:
+        taken = 0
+        while taken < BULK:
+            taken += len(theirs.recv(PIECE))
+            threading.Event().wait(SHORT / 100)
+        return taken
+
+    with pair() as (ours, theirs):
+        ours.settimeout(None)
+        ours.set_deadlines(write=DEADLINE)
+        meanwhile(lambda: take(theirs), lambda: hub.run(ours.sendall, bytes(BULK)))
+
+
+def test_a_deadline_ends_with_its_hub() -> None:
+    with pair() as (ours, theirs):
+        ours.settimeout(1_000)
+
+        def scenario() -> bytes:
+            spawn(theirs.sendall, b"x")
+            return ours.recv(1)
+
+        for _ in range(3):  # each in a thread, and so a hub, of its own
+            assert in_thread(lambda: hub.run(scenario)) == b"x"
+        ours.settimeout(SHORT)
+        assert in_thread(lambda: outcome(lambda: hub.run(ours.recv, 1)))[0] is TimeoutError
+
+
+@pytest.mark.parametrize("size", [50, 5_000, 200_000])
+def test_lines_are_bounded(size: int) -> None:
+    def scenario() -> None:
+        with pair() as (ours, theirs), ours.makefile("rb") as file:
+            file.bound_lines(size)
+            whole = bytes(size - 1) + b"\n"
+            task = spawn(lambda: [file.readline(), file.readline(10), file.readline(), file.readline()])
+            writer = threading.Thread(target=theirs.sendall, args=(whole * 2 + bytes(size + 1),))
+            writer.start()
+            with pytest.raises(FrameTooLong):
+                task.result(DEADLINE)
+            assert file.readline(5) == bytes(5)  # a piece may be asked for all the same
+            writer.join()
 
     hub.run(scenario)
 

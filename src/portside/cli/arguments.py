@@ -11,6 +11,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from portside.cli.policies import add_policy_options
+
 if TYPE_CHECKING:
     from portside.endpoints import Endpoint
     from portside.service.admin.options import Admin
@@ -331,6 +333,7 @@ def _add_serving_options(command: ArgumentParser) -> None:
         help="clients come through proxies in this network (may be given again), which say who they are; nobody else "
         "is served",
     )
+    add_policy_options(command, count=_count, seconds=_some_seconds)
     loudness = command.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
     loudness.add_argument("-q", "--quiet", action="store_true", help="tell of nothing but errors")

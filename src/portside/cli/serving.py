@@ -11,6 +11,7 @@ from typing import Any
 
 from portside.apps.diagnostics import DIAGNOSTICS
 from portside.cli.failure import Failure
+from portside.cli.policies import access_of, limits_of
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.description import Service
 from portside.service.running import Running, ended_by_signals
@@ -123,6 +124,8 @@ def _bind(handler: Any, engine: Any, options: Namespace) -> Running:
                 drain=options.drain,
                 admin=options.admin,
                 proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
+                limits=limits_of(options),
+                access=access_of(options),
             )
         )
     except OSError as error:

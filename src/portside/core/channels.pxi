@@ -41,6 +41,7 @@ cdef class Channel(Deadline):
         self.fd = fd
         self.patience = -1
         self.idle = -1
+        self.stall = -1
         self.limit = INFINITY
         self.read_by = INFINITY
         self.write_by = INFINITY
@@ -91,6 +92,8 @@ cdef class Channel(Deadline):
         cdef uint32_t events = <uint32_t>EPOLLOUT if write else <uint32_t>(EPOLLIN | EPOLLPRI | EPOLLRDHUP)
         cdef int outcome
         cdef Task me
+        if write and self.stall >= 0:
+            by = min(by, monotonic() + self.stall)
         if hub is None or self.closed or hub.thread != pthread_self() or hub.epoll < 0 or not hub.is_green():
             outcome = self._wait_elsewhere(write, by)
             if outcome >= 0:
@@ -125,6 +128,8 @@ cdef class Channel(Deadline):
             return self._wait_blocking(write, by)
         if self.hub is not None and self.hub.epoll >= 0:
             return Watch(self.fd).wait(write, by)  # the other hub watches it for its own tasks
+        if self.place >= 0:  # a deadline of the hub's before, which has ended: its timetable is not this one's
+            self.hub.deadlines.remove(self)
         self.hub = hub
         self.interest = 0
         return -2

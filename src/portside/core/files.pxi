@@ -106,6 +106,10 @@ cdef class StreamReader(StreamFile):
         self._check()
         return self.stream.read_line(-1 if limit is None else limit)
 
+    def bound_lines(self, Py_ssize_t longest, /):
+        """Give no line out whole that has more bytes than that, its newline included; FrameTooLong tells."""
+        self.stream.longest = longest
+
     def readlines(self, hint=-1, /):
         """A list of lines, until the end of the stream or until they have more than `hint` bytes."""
         cdef Py_ssize_t left = hint if hint is not None and hint > 0 else -1

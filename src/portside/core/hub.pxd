@@ -55,6 +55,7 @@ cdef class Channel(Deadline):
     cdef object writers
     cdef double patience  # seconds that an operation may take; negative for ever, 0 not at all
     cdef double idle  # seconds that a read may wait for the peer; negative for ever
+    cdef double stall  # seconds that one wait to write may last; negative for ever
     cdef double limit  # when every operation times out; INFINITY for never
     cdef double read_by
     cdef double write_by

@@ -137,15 +137,17 @@ class GreenSocket(socket.socket):
         """False when no operation waits."""
         return (<Channel>self._channel).patience != 0
 
-    def set_deadlines(self, *, idle=None, total=None):
+    def set_deadlines(self, *, idle=None, write=None, total=None):
         """Deadlines beside `settimeout`'s, for the rest of the connection's life.
 
         Args:
             idle: seconds that a read may wait for the peer; None for ever.
+            write: seconds for which the peer may take nothing; None for ever.
             total: seconds from now after which every operation that would have to wait raises TimeoutError.
         """
         cdef Channel channel = self._channel
         channel.idle = -1 if idle is None else idle
+        channel.stall = -1 if write is None else write
         channel.limit = INFINITY if total is None else monotonic() + total
 
     def _follow(self, other):
@@ -153,13 +155,16 @@ class GreenSocket(socket.socket):
         cdef Channel channel = self._channel
         cdef Channel followed = other._channel
         channel.idle = followed.idle
+        channel.stall = followed.stall
         channel.limit = followed.limit
 
     @property
     def has_deadline(self):
-        """True when some operation may time out."""
+        """True when some operation may time out; where only writes may, when the peer has taken nothing of one."""
         cdef Channel channel = self._channel
-        return channel.patience >= 0 or channel.idle >= 0 or channel.limit != INFINITY
+        if channel.patience >= 0 or channel.idle >= 0 or channel.limit != INFINITY:
+            return True
+        return channel.stall >= 0 and bool(channel.stuffed)
 
     # -- connections --
 

@@ -16,6 +16,7 @@ cdef class Stream(Channel):
     cdef Py_ssize_t start  # the first that was not read
     cdef Py_ssize_t end  # behind the last that was received
     cdef Py_ssize_t seen  # up to here there is no newline
+    cdef Py_ssize_t longest  # bytes of a line that is given out whole; 0 for any number
     cdef Py_ssize_t expected  # bytes of the last line or read: how much to make room for
     cdef char *output  # what was written and not sent, or NULL
     cdef Py_ssize_t gathered
@@ -44,6 +45,8 @@ cdef class Stream(Channel):
     cdef void drop(self) noexcept
     cdef int make_room(self) except -1
     cdef bytes read_long_line(self, Py_ssize_t limit)
+    cdef Py_ssize_t most(self, Py_ssize_t limit) noexcept
+    cdef int check_line(self, Py_ssize_t length, Py_ssize_t limit) except -1
     cdef int send_gathered(self) except -1
 
 

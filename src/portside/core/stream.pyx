@@ -21,6 +21,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.errno cimport EAGAIN, EBADF, EINTR, errno
 from libc.math cimport INFINITY
@@ -314,13 +315,27 @@ cdef class Stream(Channel):
                 return b""
             newline = <const char *>memchr(scratch, 10, count)
             length = newline - scratch + 1
-            if newline != NULL and (limit < 0 or length <= limit) and self.start == self.end:
+            if newline != NULL and length <= self.most(limit) and self.start == self.end:
                 line = PyBytes_FromStringAndSize(scratch, length)
                 if length < count:
                     self.keep(scratch + length, count - length)
                 return line
             self.keep(scratch, count)
         return self.read_long_line(limit)
+
+    cdef Py_ssize_t most(self, Py_ssize_t limit) noexcept:
+        """Bytes of the longest line that a read with that limit gives out."""
+        if limit >= 0:
+            return limit
+        return self.longest if self.longest else PY_SSIZE_T_MAX
+
+    cdef int check_line(self, Py_ssize_t length, Py_ssize_t limit) except -1:
+        """Raise where a line is already longer than what is given out whole, and nobody asked for a piece of it."""
+        if limit < 0 and 0 < self.longest < length:
+            from portside.framing import FrameTooLong
+
+            raise FrameTooLong(self.longest)
+        return 0
 
     cdef bytes read_long_line(self, Py_ssize_t limit):
         """The same, for a line that is in the buffer already, or in pieces."""
@@ -333,6 +348,7 @@ cdef class Stream(Channel):
                 newline = <const char *>memchr(data + self.seen, 10, self.end - self.seen)
                 if newline != NULL:
                     length = newline - data + 1 - self.start
+                    self.check_line(length, limit)
                     if limit < 0 or length <= limit:
                         self.expected = length
                         return self.take(length)
@@ -342,6 +358,7 @@ cdef class Stream(Channel):
             length = self.end - self.start
             if 0 <= limit <= length:
                 return self.take(limit)
+            self.check_line(length, limit)
             if length > self.expected:
                 self.expected = length
             if self.fill() == 0:

@@ -33,6 +33,7 @@ class AsyncEngine(Engine):
     """The tasks of one server, in the event loop of each of its runs."""
 
     name = "async"
+    holds_up_loop = False
 
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)
@@ -79,7 +80,9 @@ class AsyncEngine(Engine):
 
     async def _serve(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         self._running_loop = asyncio.get_running_loop()
-        turns = _Turns(acceptor, lambda: self.dispatcher.turn(run, acceptor, 0), timeout)
+        turns = _Turns(
+            acceptor, lambda: self.dispatcher.turn(run, acceptor, 0), lambda: self.dispatcher.sooner(timeout)
+        )
         await turns.until(lambda: run.stopping)
         self.dispatcher.leave(run)
         await self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain)
@@ -153,9 +156,9 @@ class AsyncMixIn(_Server):
 
 
 class _Turns:
-    """Takes a turn of the accept loop when the acceptor has something, a pause is over, or `interval` has passed."""
+    """Takes a turn of the accept loop when the acceptor has something, a pause is over, or `interval()` has passed."""
 
-    def __init__(self, acceptor: Acceptor, turn: Callable[[], None], interval: float | None) -> None:
+    def __init__(self, acceptor: Acceptor, turn: Callable[[], None], interval: Callable[[], float | None]) -> None:
         self._acceptor = acceptor
         self._turn = turn
         self._interval = interval
@@ -191,7 +194,8 @@ class _Turns:
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        waits = [each for each in (self._interval, self._acceptor.remaining()) if each]
+        interval = self._interval()
+        waits = [each for each in (self._acceptor.remaining(),) if each] + ([] if interval is None else [interval])
         self._timer = self._loop.call_later(min(waits), self._take) if waits else None
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from portside.acceptor import Acceptor
+from portside.admission import DatagramAdmission
 from portside.engines.compiled import core
 from portside.lifecycle import Run
 from portside.ownership import is_ours
@@ -60,6 +61,8 @@ class GreenDoor(Door):
             self._run.look()
             self._watch.attend()
         self._crowded = not self._run.stopping and self._let_in()
+        if self._engine.dispatcher.admission is not None:
+            self._engine.dispatcher.admission.look()
         self._engine.server.service_actions()
 
     def _let_in(self) -> bool:
@@ -103,7 +106,11 @@ class DatagramDoor(GreenDoor):
     def _handle_round(self) -> None:
         server: Any = self._engine.server
         sock = server.socket
-        for data, client_address in sock.each_arrival(server.max_packet_size, self._tell_cut):
+        arrivals = sock.each_arrival(server.max_packet_size, self._tell_cut)
+        admission = self._engine.dispatcher.admission
+        if isinstance(admission, DatagramAdmission):
+            arrivals = admission.sifted(arrivals, sock)
+        for data, client_address in arrivals:
             try:
                 server.finish_request((data, sock), client_address)
             except (Exception, SystemExit) as error:

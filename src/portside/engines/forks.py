@@ -37,6 +37,7 @@ class ForkEngine(Engine):
     """The children of one server."""
 
     name = "forks"
+    holds_up_loop = False
 
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)

@@ -26,6 +26,7 @@ class GreenEngine(Engine):
     """The tasks of one server."""
 
     name = "green"
+    holds_up_loop = False
 
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         core()  # where it is missing, say so before anything is opened
@@ -114,7 +115,7 @@ class GreenEngine(Engine):
             while not run.stopping:
                 door.turn()
                 if not run.stopping:
-                    door.wait(_earlier(timeout, acceptor.remaining()))
+                    door.wait(self.dispatcher.sooner(_earlier(timeout, acceptor.remaining())))
         finally:
             door.release()
         self.dispatcher.leave(run)

@@ -22,6 +22,7 @@ class ThreadEngine(Engine):
     """The pool of one server, made when it is first needed: `max_threads` may be set until then."""
 
     name = "threads"
+    holds_up_loop = False
 
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)

@@ -43,6 +43,10 @@ class Exchanges(Requests, StreamRequestHandler):
 
     disable_nagle_algorithm: bool = True  # a response's last packet must not wait for an acknowledgement
 
+    refusal = (  # what a client reads that the server's limits keep out
+        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+    )
+    _portside_bounds_lines = False  # heads and bodies have bounds of their own
     _lingers = False  # whether the client may still be sending what nobody will read
 
     _socket: Any = None

@@ -27,15 +27,31 @@ class TLSGate(Gate):
 
     def admit(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
         """Shake hands; the request is an `ssl.SSLSocket` from then on."""
-        return shake_hands(request, self._context(server), self._seconds(server)), client_address
+        with _counted(server, request):
+            return shake_hands(request, self._context(server), self._patience(server)), client_address
 
     async def admit_async(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
         """The same in a coroutine; the request is a `TLSRequest` from then on."""
-        return await shake_hands_async(request, self._context(server), self._seconds(server)), client_address
+        with _counted(server, request):
+            return await shake_hands_async(request, self._context(server), self._patience(server)), client_address
+
+    def _patience(self, server: Any) -> float:
+        """Seconds for a handshake: the server's `limits`, where they say something of it, or the policy's own."""
+        bound: float | None = getattr(getattr(server, "limits", None), "handshake_seconds", None)
+        return self._seconds(server) if bound is None else bound
 
     def before_fork(self, server: Any) -> None:
         """Look at the files in the process that goes on, and not in each child anew."""
         self._context(server)
+
+
+def _counted(server: Any, request: Any) -> contextlib.AbstractContextManager[None]:
+    """A handshake is under way within the block, as far as the server's limits are concerned."""
+    door = server._portside.admission
+    found: contextlib.AbstractContextManager[None] = (
+        contextlib.nullcontext() if door is None else door.handshake(request)
+    )
+    return found
 
 
 def shake_hands(sock: Any, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
@@ -170,7 +186,7 @@ async def shake_hands_async(sock: Any, context: ssl.SSLContext, seconds: float) 
 
 
 async def start_tls_async(
-    transport: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float
+    transport: Any, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float
 ) -> asyncio.Transport:
     """A handshake on a transport that has been used without TLS; `protocol` receives what comes after it.
 

@@ -310,8 +310,8 @@ def _checked_asking(value: str | None, authority: StrPath | None) -> ClientCerti
     asked = ClientCertificates(value)
     if (asked is ClientCertificates.NO) != (authority is None):
         raise TLSError(
-            f"client_certificates={asked.value!r} and client_ca={authority!r} do not go together: whom to trust is told "
-            "where clients are asked, and only there"
+            f"client_certificates={asked.value!r} and client_ca={authority!r} do not go together: whom to trust is "
+            "told where clients are asked, and only there"
         )
     return asked
 

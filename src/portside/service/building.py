@@ -64,7 +64,12 @@ def _transport(endpoint: Endpoint) -> type[TCPServer]:
 
 
 def _engine_attributes(service: Service) -> dict[str, Any]:
-    attributes: dict[str, Any] = {"drain_timeout": service.drain, "proxy_protocol": service.proxy_protocol}
+    attributes: dict[str, Any] = {
+        "drain_timeout": service.drain,
+        "limits": service.limits,
+        "access": service.access,
+        "proxy_protocol": service.proxy_protocol,
+    }
     if service.engine == "threads":
         attributes["daemon_threads"] = True  # the drain decides how long handlers live, not the interpreter's end
     if service.engine in _BOUNDS and service.max_handlers is not None:

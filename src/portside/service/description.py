@@ -11,8 +11,13 @@ from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHan
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from portside.policy.access import Access
+from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.admin.options import Admin
+
+# What holds in the modern face where nobody says otherwise.
+LIMITS = Limits()
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -32,6 +37,8 @@ class Service:
         admin: where metrics, health, a page and commands are; None is nowhere.
         proxy_protocol: whether clients come through proxies that say who they are, and through which; None believes
             nobody.
+        limits: how many clients may come, how often, and how long they may stay, at each endpoint; None for no limits.
+        access: who may come in; None becomes an `Access` that lets everybody in until it is told otherwise.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -46,14 +53,19 @@ class Service:
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     admin: Admin | None = None
     proxy_protocol: ProxyProtocol | None = None
+    limits: Limits | None = LIMITS
+    access: Access | None = None
 
     def __post_init__(self) -> None:
+        if self.access is None:
+            object.__setattr__(self, "access", Access())
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
         _check_admin(self.admin)
         _check_proxy_protocol(self.proxy_protocol, self.endpoints)
+        _check_policies(self.limits, self.access)
         _check_handler(self.handler, self.engine, self.endpoints)
 
 
@@ -92,6 +104,13 @@ def _check_proxy_protocol(proxy_protocol: object, endpoints: tuple[Endpoint, ...
     for endpoint in endpoints:
         if not endpoint.is_stream:
             raise ValueError(f"proxy_protocol is for connections, and {endpoint} takes datagrams: serve it by itself")
+
+
+def _check_policies(limits: object, access: object) -> None:
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits={limits!r} must be portside.Limits(...), or None for no limits")
+    if not isinstance(access, Access):
+        raise TypeError(f"access={access!r} must be portside.Access(...)")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:

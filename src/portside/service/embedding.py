@@ -9,10 +9,12 @@ from portside.core.driving import AsyncioDriver, Driver, GeventDriver, driven_by
 from portside.core.waiting import running_hub
 from portside.endpoints import Endpoint
 from portside.engines.compiled import core
+from portside.policy.access import Access
+from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.servers import TCPServer
 from portside.service.bound import Bound
-from portside.service.description import Service
+from portside.service.description import LIMITS, Service
 
 if TYPE_CHECKING:
     from portside.core.hub import Task
@@ -228,6 +230,8 @@ def embed(
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
     proxy_protocol: ProxyProtocol | None = None,
+    limits: Limits | None = LIMITS,
+    access: Access | None = None,
 ) -> Embedding:
     """Serve with the green engine inside a running event loop, in its thread.
 
@@ -242,6 +246,8 @@ def embed(
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
         proxy_protocol: whether clients come through proxies that say who they are, and through which.
+        limits: how many clients may come, how often, and how long they may stay; None for no limits.
+        access: who may come in; None for everybody, until `server.access` is told otherwise.
 
     Returns:
         A context manager, which gives what `start` does: `endpoints`, `servers`, `request_stop`, `force`; and `stop`
@@ -261,5 +267,7 @@ def embed(
             drain=drain,
             handler_args=handler_args or {},
             proxy_protocol=proxy_protocol,
+            limits=limits,
+            access=access,
         )
     )

@@ -11,12 +11,14 @@ from typing import Any, Self
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
+from portside.policy.access import Access
+from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.servers import TCPServer
 from portside.service.admin.options import Admin
 from portside.service.bound import Bound
 from portside.service.control import Control
-from portside.service.description import EngineName, Service
+from portside.service.description import LIMITS, EngineName, Service
 
 # What ends a service: Ctrl-C, and what systemd, Docker and Kubernetes send.
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -160,6 +162,8 @@ def start(
     handler_args: Mapping[str, Any] | None = None,
     admin: str | int | Endpoint | Admin | None = None,
     proxy_protocol: ProxyProtocol | None = None,
+    limits: Limits | None = LIMITS,
+    access: Access | None = None,
 ) -> Running:
     """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
 
@@ -172,6 +176,8 @@ def start(
         handler_args: keyword arguments for the handler.
         admin: where metrics, health, a page and commands are: a loopback endpoint, a Unix socket, or an `Admin`.
         proxy_protocol: whether clients come through proxies that say who they are, and through which.
+        limits: how many clients may come, how often, and how long they may stay; None for no limits.
+        access: who may come in; None for everybody, until `server.access` is told otherwise.
 
     Returns:
         A context manager that accepts clients already; its `endpoints` are what was bound.
@@ -190,6 +196,8 @@ def start(
             handler_args=handler_args or {},
             admin=None if admin is None else Admin.parse(admin),
             proxy_protocol=proxy_protocol,
+            limits=limits,
+            access=access,
         )
     )
     running.start()

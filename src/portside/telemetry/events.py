@@ -29,6 +29,12 @@ class RefusalReason(StrEnum):
     VERIFY_REQUEST = "verify_request"  # the hook said no
     DESCRIPTORS = "descriptors"  # the process has none left for it
     UNTRUSTED = "untrusted"  # it is no proxy that may say for whom it comes, and has to be, or does it
+    CONNECTIONS = "connections"  # as many are open as `Limits.connections` allows
+    PER_HOST = "per host"  # as many are open from its host as `Limits.per_host` allows
+    RATE = "rate"  # its host has come, or sent datagrams, too often of late
+    HANDSHAKES = "handshakes"  # it had the oldest of too many handshakes, and made room
+    DENIED = "denied"  # `Access` keeps its network, or its user, out
+    BANNED = "banned"  # its host is banned for a while
 
 
 @dataclass(frozen=True, kw_only=True)
