@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     )
     from portside.service.description import Service
     from portside.service.embedding import embed
-    from portside.service.running import Running, serve, start
+    from portside.service.running import Running, start
+    from portside.service.serving import serve
+    from portside.service.supervisor import Supervisor
+    from portside.service.workers import Workers
 
 __all__ = [
     "AsyncDatagramRequestHandler",
@@ -62,6 +65,8 @@ __all__ = [
     "Service",
     "StreamClient",
     "StreamRequestHandler",
+    "Supervisor",
+    "Workers",
     "await_",
     "connect",
     "embed",
@@ -97,12 +102,14 @@ _HOMES = {
     "Service": "portside.service.description",
     "StreamClient": "portside.client",
     "StreamRequestHandler": "portside.handlers",
+    "Supervisor": "portside.service.supervisor",
+    "Workers": "portside.service.workers",
     "await_": "portside.core.awaiting",
     "connect": "portside.client",
     "embed": "portside.service.embedding",
     "framing": "portside",
     "offload": "portside.core.offloading",
-    "serve": "portside.service.running",
+    "serve": "portside.service.serving",
     "sleep": "portside.core.timing",
     "socketserver": "portside",
     "spawn": "portside.core.spawning",

@@ -17,7 +17,7 @@ from portside.acceptor import Acceptor
 from portside.addresses import address_text
 from portside.blame import close_reason
 from portside.connections import Connections
-from portside.drain import GRACE, TICK, Drain
+from portside.drain import GRACE, QUIET, TICK, Drain
 from portside.lifecycle import Lifecycle, Run, awaitable
 from portside.ownership import is_ours
 from portside.policy.accepting import AcceptAction, accept_action
@@ -137,6 +137,7 @@ class Dispatcher:
         self._parked: list[tuple[Run, Acceptor]] = []
         self._inline = 0  # handlers that run in a loop's own thread
         self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
+        self.quiet = QUIET  # seconds of a client's silence that a drain takes for idleness
         self.lifecycle = Lifecycle()
         self.connections = Connections()
         self.engine = engine(server, self)
@@ -395,7 +396,7 @@ class Dispatcher:
 
     def new_drain(self, running: Callable[[], int], seconds: float) -> Drain:
         """A drain of this server's connections, which `force` can cut short."""
-        drain = Drain(self.connections, running, seconds)
+        drain = Drain(self.connections, running, seconds, self.quiet)
         self._drains.add(drain)
         if self._forced:
             drain.hurry()

@@ -1,5 +1,8 @@
 """Servers that listen: what a service is made of, wherever its loops run."""
 
+import socket
+from collections.abc import Sequence
+
 from portside.endpoints import Endpoint
 from portside.servers import TCPServer
 from portside.service.building import build
@@ -9,6 +12,10 @@ from portside.service.description import Service
 class Bound:
     """The servers of a service.
 
+    Args:
+        service: what is served.
+        listeners: sockets that listen at its endpoints already, which are the servers' from now on.
+
     Attributes:
         servers: the server objects of the drop-in face, one an endpoint.
         endpoints: what was really bound, port 0 replaced by the port that the system chose.
@@ -16,8 +23,8 @@ class Bound:
     Resource handling: the listeners from construction on.
     """
 
-    def __init__(self, service: Service) -> None:
-        self.servers: tuple[TCPServer, ...] = tuple(build(service))
+    def __init__(self, service: Service, listeners: Sequence[socket.socket] | None = None) -> None:
+        self.servers: tuple[TCPServer, ...] = tuple(build(service, listeners))
         self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
         self._drain = service.drain
         self._error: BaseException | None = None
@@ -36,6 +43,11 @@ class Bound:
         seconds = self._seconds(drain)
         for server in self.servers:
             server._portside.lifecycle.stop(seconds)
+
+    def be_patient(self, quiet: float) -> None:
+        """In a drain to come, take a client for idle only after so many seconds of silence."""
+        for server in self.servers:
+            server._portside.quiet = quiet
 
     def force(self) -> None:
         """End every connection and child process now; waits for nothing."""

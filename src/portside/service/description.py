@@ -1,8 +1,10 @@
 """What is to be served, and how: checked in full before anything binds."""
 
+import contextlib
+import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -11,6 +13,9 @@ from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHan
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from portside.service.loading import Deferred
+from portside.service.privileges import Identity
+from portside.service.workers import Workers
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -27,10 +32,14 @@ class Service:
             engine's default: 10,000 threads or tasks, 40 child processes. Without effect on the serial engine.
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
+        workers: how many processes serve, below a supervisor: a number, or `Workers`; None is this process alone.
+        user: whose rights the service has once its endpoints are bound: a name or a number; None is whoever starts it.
+        group: which group's; None is the user's own.
 
     Raises:
         ValueError: an option has a value that it cannot have.
         TypeError: the handler does not fit the engine or an endpoint.
+        PermissionError: this process may not become that user.
     """
 
     handler: Callable[..., Any]
@@ -39,13 +48,34 @@ class Service:
     max_handlers: int | None = None
     drain: float = DRAIN_SECONDS
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    workers: "int | Workers | None" = None
+    user: str | int | None = None
+    group: str | int | None = None
 
     def __post_init__(self) -> None:
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
-        _check_handler(self.handler, self.engine, self.endpoints)
+        if not isinstance(self.handler, Deferred):
+            _check_handler(self.handler, self.engine, self.endpoints)
+        Workers.of(self.workers)
+        if (identity := self.identity) is not None:
+            identity.check()
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the service is once its endpoints are bound; None is whoever starts it."""
+        return Identity.of(self.user, self.group)
+
+    @contextlib.contextmanager
+    def loaded(self) -> "Iterator[Service]":
+        """The same with its handler made, where that is made only in the process that serves; until the block's end."""
+        if not isinstance(self.handler, Deferred):
+            yield self
+            return
+        with self.handler.opened() as handler:
+            yield dataclasses.replace(self, handler=handler)
 
 
 def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:
