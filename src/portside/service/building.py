@@ -129,7 +129,7 @@ def _endpoint_attributes(endpoint: Endpoint, transport: type[TCPServer], family:
         "address_family": family,
         "allow_reuse_address": transport is TCPServer,  # a restart must not wait for TIME_WAIT to pass
         "allow_reuse_port": endpoint.reuse_port,
-        "dual_stack": _is_dual_stack(endpoint),
+        "dual_stack": _is_dual_stack(endpoint, family),
         "socket_mode": endpoint.mode,
         "unlink_on_close": True,
     }
@@ -138,9 +138,11 @@ def _endpoint_attributes(endpoint: Endpoint, transport: type[TCPServer], family:
     return attributes
 
 
-def _is_dual_stack(endpoint: Endpoint) -> bool:
+def _is_dual_stack(endpoint: Endpoint, family: int) -> bool:
     """Whether IPv4 clients come through IPv6; a descriptor that was inherited is asked."""
-    return (endpoint.described() if endpoint.scheme == "fd" else endpoint).is_dual_stack
+    if endpoint.scheme == "fd":
+        return family == socket.AF_INET6 and endpoint.described().is_dual_stack
+    return endpoint.is_dual_stack
 
 
 def _address(endpoint: Endpoint) -> Any:

@@ -58,7 +58,8 @@ class Channel:
             OSError: the other end is closed.
         """
         with self._sending:
-            self._sock.sendall(_encoded(message))
+            unsent, self._unsent = self._unsent, b""
+            self._sock.sendall(unsent + _encoded(message))
 
     def offer(self, message: Mapping[str, Any]) -> None:
         """Send a message without waiting; what does not fit follows with the next one.

@@ -7,64 +7,118 @@ has changed.
 
 import json
 import os
+import selectors
 import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from portside.service.channel import Channel
+from portside.service.crew import ending, unwatch
 from portside.service.listeners import Held
 from portside.service.systemd import HANDED_OVER
+from portside.telemetry import HandOverFailed, HandOverFinished, HandOverStarted, emit
 
 
-class Successor:
-    """The new version, as the old one sees it.
+class HandOver:
+    """The old version's side: at most one new version at a time.
 
     Args:
-        held: the sockets that it inherits.
-        folder: where the program was started, for the new version to be started there too.
+        selector: where its messages are waited for; the data of a key is what to call then.
+        server: what the events name.
+        taken_over: called with its process id when it is ready.
 
-    Raises:
-        OSError: it could not be started.
+    Attributes:
+        done: it has taken over.
+        deadline: when it is killed unless it has; None while there is none.
 
-    Resource handling: one end of a channel, until `close()`; the process is the caller's to wait for.
+    Resource handling: a process and one end of a channel, until `close()`.
     """
 
-    def __init__(self, held: Sequence[Held], folder: str) -> None:
-        self.channel, theirs = Channel.pair()
+    def __init__(self, selector: selectors.BaseSelector, server: object, taken_over: Callable[[int], object]) -> None:
+        self._selector = selector
+        self._server = server
+        self._taken_over = taken_over
+        self._folder = os.getcwd()  # where the program was started: the new version is to be, too
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self.done = False
+        self.deadline: float | None = None
+
+    def begin(self, held: Sequence[Held], deadline: float) -> None:
+        """Start a new version, unless there is one.
+
+        Args:
+            held: the sockets that it inherits.
+            deadline: when it has to be ready, in seconds.
+        """
+        if self._process is not None:
+            return
+        self._channel, theirs = Channel.pair()
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, *sys.orig_argv[1:]],
-                cwd=folder,
-                env=os.environ | {HANDED_OVER: _described(held, theirs)},
-                pass_fds=(theirs.fileno(), *(each.server.fileno() for each in held)),
-            )
-        except BaseException:
-            self.channel.close()
-            raise
+            self._process = _started(held, theirs, self._folder)
+        except OSError as error:
+            self._channel.close()
+            emit(HandOverFailed(server=self._server, pid=0, error=str(error)))
+            return
         finally:
             theirs.close()
-        self.pid = self._process.pid
+        self.deadline = deadline
+        self._selector.register(self._channel, selectors.EVENT_READ, self._listen)
+        emit(HandOverStarted(server=self._server, pid=self._process.pid))
 
-    def exit_code(self) -> int | None:
-        """How it has ended; None while it runs."""
-        return self._process.poll()
+    def look(self, now: float) -> None:
+        """See whether it has failed; kill it when its time is up."""
+        if self._process is None or self.done:
+            return
+        if self.deadline is not None and self.deadline <= now:
+            self.deadline = None
+            self._process.kill()
+        code = self._process.poll()
+        if code is not None:
+            emit(HandOverFailed(server=self._server, pid=self._process.pid, error=ending(code)))
+            self.close()
 
-    def kill(self) -> None:
-        """End it."""
-        self._process.kill()
-
-    def let_go(self) -> None:
-        """It outlives this process: nobody waits for it any more."""
-        self._process.returncode = self._process.poll() or 0
+    def cancel(self) -> None:
+        """The service ends before the new version was ready: it is not wanted any more."""
+        if self._process is not None and not self.done:
+            self._process.kill()
+            self._process.wait()
+            self.close()
 
     def close(self) -> None:
-        """Give the channel back."""
-        self.channel.close()
+        """Give the channel back, and let the process go."""
+        if self._channel is not None:
+            unwatch(self._selector, self._channel)
+            self._channel.close()
+        if self._process is not None and self._process.returncode is None:
+            self._process.returncode = 0  # it outlives this process: nobody waits for it
+        self._process, self._channel, self.deadline = None, None, None
+
+    def become_worker(self) -> None:
+        """In a forked worker: what is the supervisor's is none of its business."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def _listen(self) -> None:
+        assert self._channel is not None and self._process is not None
+        messages, more = self._channel.arrived()
+        if not more:
+            unwatch(self._selector, self._channel)
+        if {"ready": True} in messages:
+            self.done, self.deadline = True, None
+            emit(HandOverFinished(server=self._server, pid=self._process.pid))
+            self._taken_over(self._process.pid)
 
 
-def _described(held: Sequence[Held], channel: Channel) -> str:
-    return json.dumps({"channel": channel.fileno(), "listeners": [each.described() for each in held]})
+def _started(held: Sequence[Held], channel: Channel, folder: str) -> "subprocess.Popen[bytes]":
+    message = {"channel": channel.fileno(), "listeners": [each.described() for each in held]}
+    return subprocess.Popen(
+        [sys.executable, *sys.orig_argv[1:]],
+        cwd=folder,
+        env=os.environ | {HANDED_OVER: json.dumps(message)},
+        pass_fds=(channel.fileno(), *(each.server.fileno() for each in held)),
+    )
 
 
 class Predecessor:

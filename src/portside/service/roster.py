@@ -199,6 +199,10 @@ class Roster:
             return None
         return self._set_back(member.slot, now, lived=now - member.since)
 
+    def not_forked(self, slot: int, now: float, reason: str) -> float | None:
+        """There was no room for another process; returns what `exited` does."""
+        return self._could_not_start(slot, now, reason)
+
     def _could_not_start(self, slot: int, now: float, reason: str) -> float | None:
         predecessor = self._holders(slot)
         if not self._was_complete or not self.members:

@@ -4,35 +4,29 @@ It serves nobody itself, runs in one thread (forking is safe then), and sleeps u
 message, a deadline. What it decides stands in `roster`, which knows no processes; this file does what that says.
 """
 
-import contextlib
 import functools
-import os
 import selectors
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from portside.endpoints import Endpoint
 from portside.service.asking import ANSWER_SECONDS, Questions, Reply
 from portside.service.bound import Bound
-from portside.service.channel import Channel, Message
+from portside.service.channel import Message
+from portside.service.crew import Crew, Worker, ending
 from portside.service.description import Service
-from portside.service.handover import Predecessor, Successor
+from portside.service.errands import Errand, Errands
+from portside.service.handover import HandOver, Predecessor
 from portside.service.listeners import Listeners
 from portside.service.roster import Action, Kill, Retire, Roster, Start
 from portside.service.systemd import Notifier
-from portside.service.worker import CANNOT_START, Control, Job, forked, no_control
+from portside.service.worker import CANNOT_START, Control, Job, no_control
 from portside.service.workers import Workers
 from portside.telemetry import (
-    HandOverFailed,
-    HandOverFinished,
-    HandOverStarted,
     ProcessRole,
     ReloadFailed,
     ReloadFinished,
@@ -45,7 +39,9 @@ from portside.telemetry import (
     WorkerWorn,
     emit,
 )
-from portside.waker import Waker
+
+# How long a new version of the program may take, in terms of what one worker may: it has to start itself, too.
+_START_TIMES = 2
 
 
 class CannotStart(SystemExit):
@@ -58,16 +54,6 @@ class CannotStart(SystemExit):
     def __init__(self, reason: str) -> None:
         super().__init__(CANNOT_START)
         self.reason = reason
-
-
-@dataclass(kw_only=True)
-class _Worker:
-    """What the supervisor has of a worker."""
-
-    pid: int
-    slot: int
-    channel: Channel
-    reason: str = ""  # why it could not start, in its own words
 
 
 class Supervisor:
@@ -96,34 +82,29 @@ class Supervisor:
         control: Callable[[Bound], Control] = no_control,
         ready: Callable[["Supervisor"], object] = lambda _: None,
     ) -> None:
+        wanted = Workers.of(service.workers) or Workers(count=1)
         self._service = service
-        self._workers_wanted = wanted = Workers.of(service.workers) or Workers(count=1)
+        self._limits = wanted
         self._control = control
         self._on_ready = ready
-        self._folder = os.getcwd()
-        self._owner = os.getpid()
         self._predecessor = Predecessor()
         self._listeners = Listeners(
-            service.endpoints,
-            balance=wanted.balance,
-            workers=wanted.count,
-            inherited=self._predecessor.listeners,
+            service.endpoints, balance=wanted.balance, workers=wanted.count, inherited=self._predecessor.listeners
         )
         self.endpoints: tuple[Endpoint, ...] = self._listeners.endpoints
         if service.identity is not None:
             service.identity.assume()
+        self._errands = Errands()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._errands, selectors.EVENT_READ, self._errands.run)
         self._roster = Roster(count=wanted.count, start_timeout=wanted.start_timeout, drain=service.drain)
-        self._workers: dict[int, _Worker] = {}
+        self._crew = Crew(self._selector, self._take_in)
+        self._hand_over = HandOver(self._selector, self, self._retire)
         self._questions = Questions()
         self._notifier = Notifier()
         self._next_watchdog: float | None = None
-        self._successor: Successor | None = None
-        self._successor_by = 0.0
-        self._was_ready = self._handed_over = self._stopping = False
-        self._errands: deque[Callable[[], object]] = deque()
-        self._waker = Waker()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._waker, selectors.EVENT_READ)
+        self._thread: int | None = None
+        self._was_ready = self._stopping = False
 
     # What others may ask for
 
@@ -156,8 +137,7 @@ class Supervisor:
         if threading.get_ident() == self._thread:
             raise RuntimeError("ask() waits for the supervisor: call it from another thread")
         future: Future[list[Reply]] = Future()
-        self._errands.append(functools.partial(self._ask, dict(command), timeout, future.set_result))
-        self._waker.wake()
+        self._errands.add(functools.partial(self._ask, dict(command), timeout, future.set_result))
         return future.result(timeout + 1)
 
     # The loop
@@ -173,45 +153,35 @@ class Supervisor:
             raise RuntimeError("workers need the main thread, where signals arrive: call serve() there")
         self._thread = threading.get_ident()
         try:
-            with self._signals(), self._waker.rung_by_signals():
+            with self._errands.of_signals(self._signals()):
                 while not self._roster.finished:
-                    self._do_what_is_due()
-                    self._wait()
+                    self._take_turn()
         finally:
             self._close()
         if self._roster.failure is not None:
             raise CannotStart(self._roster.failure)
 
-    def _do_what_is_due(self) -> None:
-        for action in self._roster.plan(time.monotonic()):
-            self._do(action)
+    def _take_turn(self) -> None:
+        """Do what is due, sleep until something happens, and take it in."""
         now = time.monotonic()
-        self._questions.expire(now)
-        self._tell_of_reload(now)
-        self._mind_the_watchdog(now)
-        if self._successor is not None and now >= self._successor_by:
-            self._successor.kill()
+        for action in self._roster.plan(now):
+            self._do(action)
         if self._roster.stopping and not self._stopping:
             self._begin_to_stop()
+        self._questions.expire(now)
+        self._mind_the_watchdog(now)
+        self._tell_of_reload(now)
+        for key, _ in self._selector.select(self._seconds_to_sleep()):
+            key.data()
+        for worker, code in self._crew.collect():
+            self._bury(worker, code)
+        self._hand_over.look(time.monotonic())
 
-    def _wait(self) -> None:
-        ready = self._selector.select(self._seconds_to_wait())
-        for key, _ in ready:
-            if key.fileobj is self._waker:
-                self._waker.collect()
-            elif key.data is not None:
-                key.data()
-        while self._errands:
-            self._errands.popleft()()
-        self._collect_workers()
-        self._look_after_successor()
-
-    def _seconds_to_wait(self) -> float | None:
-        if self._errands or self._roster.finished:
+    def _seconds_to_sleep(self) -> float | None:
+        if self._roster.finished:
             return 0.0
         now = time.monotonic()
-        dues = [self._roster.next_due(now), self._questions.next_due(), self._next_watchdog]
-        dues.append(self._successor_by if self._successor is not None and not self._handed_over else None)
+        dues = self._roster.next_due(now), self._questions.next_due(), self._next_watchdog, self._hand_over.deadline
         soonest = min((each for each in dues if each is not None), default=None)
         return None if soonest is None else max(0.0, soonest - now)
 
@@ -221,54 +191,37 @@ class Supervisor:
         match action:
             case Start(slot):
                 self._start(slot)
-            case Retire(pid):
-                replaced = not self._roster.stopping
-                self._tell(pid, stop=self._service.drain, patient=replaced)
+            case Retire(pid):  # one that has a successor may take its time
+                self._crew.tell(pid, stop=self._service.drain, patient=not self._roster.stopping)
             case Kill(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self._crew.signal(pid, signal.SIGKILL)
 
     def _start(self, slot: int) -> None:
-        ours, theirs = Channel.pair()
-        pid = forked(functools.partial(self._job, slot, ours), theirs)
-        self._workers[pid] = _Worker(pid=pid, slot=slot, channel=ours)
-        self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._hear, pid))
-        self._roster.started(pid, slot, time.monotonic())
-        emit(WorkerStarted(server=self, pid=pid, slot=slot))
+        try:
+            worker = self._crew.start(slot, functools.partial(self._job, slot))
+        except OSError as error:  # no room for another process: as if it had died
+            pause = self._roster.not_forked(slot, time.monotonic(), str(error))
+            emit(WorkerFailed(server=self, pid=0, slot=slot, reason=str(error)))
+            self._tell_of_pause(slot, pause)
+            return
+        self._roster.started(worker.pid, slot, time.monotonic())
+        emit(WorkerStarted(server=self, pid=worker.pid, slot=slot))
 
-    def _job(self, slot: int, ours: Channel) -> Job:
+    def _job(self, slot: int) -> Job:
         """In the worker: let go of what is the supervisor's, and say what there is to do."""
-        ours.close()
-        for worker in self._workers.values():
-            worker.channel.close()
-        if self._successor is not None:
-            self._successor.close()
+        self._hand_over.become_worker()
         self._predecessor.close()
-        self._selector.close()
-        self._waker.close()
+        self._errands.close()
         endpoints, listeners = self._listeners.take(slot, self._roster.count)
         return Job(
             service=self._service,
-            workers=self._workers_wanted,
+            limits=self._limits,
             endpoints=endpoints,
             listeners=listeners,
             control=self._control,
         )
 
-    def _tell(self, pid: int, **message: Any) -> None:
-        if pid in self._workers:
-            self._workers[pid].channel.offer(message)
-
-    def _hear(self, pid: int) -> None:
-        """Take in what a worker says."""
-        worker = self._workers[pid]
-        messages, more = worker.channel.arrived()
-        if not more:
-            self._selector.unregister(worker.channel)
-        for message in messages:
-            self._take_in(worker, message)
-
-    def _take_in(self, worker: _Worker, message: Message) -> None:
+    def _take_in(self, worker: Worker, message: Message) -> None:
         match message:
             case {"ready": True}:
                 seconds = self._roster.ready(worker.pid, time.monotonic())
@@ -284,37 +237,20 @@ class Supervisor:
             case {"answer": number, "reply": dict(reply)}:
                 self._questions.answered(number, worker.pid, reply)
 
-    def _collect_workers(self) -> None:
-        for pid in list(self._workers):
-            ended, status = _waited(pid)
-            if ended:
-                self._bury(self._workers[pid], os.waitstatus_to_exitcode(status))
-
-    def _bury(self, worker: _Worker, code: int) -> None:
-        if worker.channel in self._watched():
-            self._hear(worker.pid)  # its last words
-        if worker.channel in self._watched():
-            self._selector.unregister(worker.channel)
-        del self._workers[worker.pid]
-        worker.channel.close()
+    def _bury(self, worker: Worker, code: int) -> None:
         self._questions.gone(worker.pid)
-        self._tell_of_end(worker, code)
-
-    def _tell_of_end(self, worker: _Worker, code: int) -> None:
-        reason = worker.reason or _ending(code)
-        could_not_start = bool(worker.reason) or self._roster.is_starting(worker.pid)
+        reason = worker.reason or ending(code)
+        failed = self._roster.is_starting(worker.pid) and not self._stopping
         pause = self._roster.exited(worker.pid, time.monotonic(), reason)
-        if could_not_start and not self._stopping:
+        if failed:
             emit(WorkerFailed(server=self, pid=worker.pid, slot=worker.slot, reason=reason))
         elif code:
             emit(WorkerExited(server=self, pid=worker.pid, exit_code=code, role=ProcessRole.WORKER))
-        if pause is not None:
-            emit(WorkerRestarted(server=self, slot=worker.slot, seconds=pause))
-        if self._roster.reload_error is not None:
-            self._tell_of_failed_reload()
+        self._tell_of_pause(worker.slot, pause)
 
-    def _watched(self) -> set[object]:
-        return {key.fileobj for key in self._selector.get_map().values()}
+    def _tell_of_pause(self, slot: int, pause: float | None) -> None:
+        if pause is not None:
+            emit(WorkerRestarted(server=self, slot=slot, seconds=pause))
 
     # Questions, and the watchdog
 
@@ -322,7 +258,7 @@ class Supervisor:
         pids = self._roster.ready_pids()
         number = self._questions.ask(pids, time.monotonic() + timeout, done)
         for pid in pids:
-            self._tell(pid, ask=number, command=command)
+            self._crew.tell(pid, ask=number, command=command)
 
     def _mind_the_watchdog(self, now: float) -> None:
         """Systemd hears from us while every worker answers, twice as often as it wants to (sd_watchdog_enabled(3))."""
@@ -348,60 +284,45 @@ class Supervisor:
             self._on_ready(self)
 
     def _tell_of_reload(self, now: float) -> None:
+        error, self._roster.reload_error = self._roster.reload_error, None
         seconds = self._roster.reloaded(now)
+        if error is not None:
+            emit(ReloadFailed(server=self, error=error))
+            self._notifier.status(f"the last reload failed: {error}")
         if seconds is not None:
             emit(ReloadFinished(server=self, seconds=seconds))
+        if error is not None or seconds is not None:
             self._notifier.ready()
-
-    def _tell_of_failed_reload(self) -> None:
-        error, self._roster.reload_error = self._roster.reload_error, None
-        emit(ReloadFailed(server=self, error=str(error)))
-        self._notifier.status(f"the last reload failed: {error}")
-        self._notifier.ready()
 
     # Signals
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals become errands, within the block; the program's own handlers are put back after it."""
-        table: dict[int, Callable[[], object]] = {
+    def _signals(self) -> dict[int, Errand]:
+        """What each signal means: docs/reference/signals.md."""
+        return {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
             signal.SIGHUP: self._reload,
             signal.SIGTTIN: functools.partial(self._resize, +1),
             signal.SIGTTOU: functools.partial(self._resize, -1),
-            signal.SIGUSR1: self._pass_on,
-            signal.SIGUSR2: self._hand_over,
+            signal.SIGUSR1: functools.partial(self._crew.signal_all, signal.SIGUSR1),
+            signal.SIGUSR2: self._begin_to_hand_over,
             signal.SIGCHLD: _nothing,
         }
-
-        def note(number: int, _: FrameType | None) -> None:
-            if os.getpid() == self._owner:
-                self._errands.append(table[number])
-
-        before = {number: signal.signal(number, note) for number in table}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _stop(self) -> None:
         """Drain; a second time, end what is left."""
         if not self._roster.stopping:
             self._roster.stop()
-            return
-        self._roster.force(time.monotonic())
-        for pid in self._workers:
-            self._tell(pid, force=True)
+        else:
+            self._roster.force(time.monotonic())
+            self._crew.tell_all(force=True)
 
     def _begin_to_stop(self) -> None:
         self._stopping = True
-        if not self._handed_over:
+        self._hand_over.cancel()
+        if not self._hand_over.done:
             self._notifier.stopping()
-        if self._successor is not None and not self._handed_over:
-            self._successor.kill()
-        self._listeners.close(unlink=not self._handed_over)
+        self._listeners.close(unlink=not self._hand_over.done)
 
     def _reload(self) -> None:
         if not self._roster.stopping:
@@ -413,85 +334,25 @@ class Supervisor:
         before, after = self._roster.count, max(1, self._roster.count + change)
         self._roster.resize(after, self._listeners.moved(before, after))
 
-    def _pass_on(self) -> None:
-        """SIGUSR1 is for the workers: green ones print where their handlers stand."""
-        for pid in self._workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGUSR1)
+    def _begin_to_hand_over(self) -> None:
+        if not self._roster.stopping:
+            deadline = time.monotonic() + _START_TIMES * self._limits.start_timeout
+            self._hand_over.begin(self._listeners.all(), deadline)
 
-    # A new version of the program
-
-    def _hand_over(self) -> None:
-        if self._successor is not None or self._roster.stopping:
-            return
-        try:
-            self._successor = Successor(self._listeners.all(), self._folder)
-        except OSError as error:
-            emit(HandOverFailed(server=self, pid=0, error=str(error)))
-            return
-        self._successor_by = time.monotonic() + 2 * self._workers_wanted.start_timeout
-        self._selector.register(self._successor.channel, selectors.EVENT_READ, self._hear_successor)
-        emit(HandOverStarted(server=self, pid=self._successor.pid))
-
-    def _hear_successor(self) -> None:
-        successor = self._successor
-        assert successor is not None
-        messages, more = successor.channel.arrived()
-        if {"ready": True} in messages:
-            self._handed_over = True
-            self._notifier.succeeded_by(successor.pid)
-            emit(HandOverFinished(server=self, pid=successor.pid))
-            self._roster.stop()
-            self._successor_by = float("inf")
-        if not more:
-            self._selector.unregister(successor.channel)
-
-    def _look_after_successor(self) -> None:
-        successor = self._successor
-        if successor is None or self._handed_over or (code := successor.exit_code()) is None:
-            return
-        emit(HandOverFailed(server=self, pid=successor.pid, error=_ending(code)))
-        if successor.channel in self._watched():
-            self._selector.unregister(successor.channel)
-        successor.close()
-        self._successor = None
-
-    # The end
+    def _retire(self, successor: int) -> None:
+        """Another process is the service now."""
+        self._notifier.succeeded_by(successor)
+        self._roster.stop()
 
     def _close(self) -> None:
-        """Give everything back; who still lives, because the loop was broken, is killed."""
-        for worker in self._workers.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
-            _waited(worker.pid, blocking=True)
-            worker.channel.close()
-        if self._successor is not None:
-            self._successor.let_go()
-            self._successor.close()
+        """Give everything back."""
+        self._crew.close()
+        self._hand_over.close()
         self._predecessor.close()
-        self._listeners.close(unlink=not self._handed_over)
+        self._listeners.close(unlink=not self._hand_over.done)
         self._selector.close()
-        self._waker.close()
+        self._errands.close()
 
 
 def _nothing() -> None:
     """A child has ended: the loop looks at all of them anyway."""
-
-
-def _waited(pid: int, *, blocking: bool = False) -> tuple[bool, int]:
-    """Whether a child has ended, and its status; one that somebody else has waited for has ended well."""
-    try:
-        waited, status = os.waitpid(pid, 0 if blocking else os.WNOHANG)
-    except ChildProcessError:
-        return True, 0
-    return bool(waited), status
-
-
-def _ending(code: int) -> str:
-    """How a process ended, in words."""
-    if code >= 0:
-        return f"it ended with {code}"
-    try:
-        return f"it was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"it was ended by signal {-code}"

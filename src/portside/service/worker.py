@@ -53,14 +53,14 @@ class Job:
 
     Attributes:
         service: what is served; its handler may not be made yet.
-        workers: when a worker is worn.
+        limits: when a worker is worn.
         endpoints: where this worker serves.
         listeners: its sockets there.
         control: makes what answers commands, of the servers.
     """
 
     service: Service
-    workers: Workers
+    limits: Workers
     endpoints: Sequence[Endpoint]
     listeners: Sequence[socket.socket]
     control: Callable[[Bound], Control]
@@ -123,7 +123,7 @@ class _Worker:
         self._control = self._job.control(running)
         self._running = running
         ready = _Ready(running, functools.partial(self._tell, ready=True))
-        wear = Wear(self._job.workers, lambda reason: self._tell(worn=reason))
+        wear = Wear(self._job.limits, lambda reason: self._tell(worn=reason))
         with running, subscribe(ready, ServerStarted), wear:
             running.run()
 
