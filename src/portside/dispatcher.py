@@ -137,6 +137,7 @@ class Dispatcher:
         self._parked: list[tuple[Run, Acceptor]] = []
         self._inline = 0  # handlers that run in a loop's own thread
         self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
+        self.hesitate: Callable[[], float] | None = None  # seconds to leave a client to other processes
         self.quiet = QUIET  # seconds of a client's silence that a drain takes for idleness
         self.lifecycle = Lifecycle()
         self.connections = Connections()
@@ -180,6 +181,8 @@ class Dispatcher:
         if run.stopping:
             return
         if at_the_door:
+            if self.hesitate is not None and (pause := self.hesitate()):
+                time.sleep(pause)
             self._accept_batch(run, acceptor)
         self.engine.tend()
         self._server.service_actions()

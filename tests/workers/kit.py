@@ -18,6 +18,7 @@ from portside import Endpoint
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0  # seconds; only what hangs takes as long, on any machine
 VERSION = "one"
+UNCACHED = {"PYTHONDONTWRITEBYTECODE": "1"}  # a module that is changed within its second is read anew
 PYTHON = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 
 # The handler greets with its process and its version, and answers each line.
@@ -48,6 +49,7 @@ PROGRAM = """
 import json, os, sys
 import portside
 from portside import telemetry
+from portside.service import supervisor
 
 def tell(event):
     fields = {name: value for name, value in vars(event).items() if name != "server"}
@@ -60,6 +62,7 @@ OF_SUPERVISORS = [
     telemetry.WorkerWorn, telemetry.WorkerExited, telemetry.ReloadStarted, telemetry.ReloadFinished,
     telemetry.ReloadFailed, telemetry.HandOverStarted, telemetry.HandOverFinished, telemetry.HandOverFailed,
 ]
+supervisor._START_TIMES = float(os.environ.get("START_TIMES", supervisor._START_TIMES))
 telemetry.subscribe(tell, *OF_SUPERVISORS)
 wanted = json.loads(sys.argv[1])
 handler, endpoints, workers = wanted.pop("handler"), wanted.pop("endpoints"), portside.Workers(**wanted.pop("workers"))
@@ -132,13 +135,15 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, handler: str = "talk:Talk", *endpoints: str, **options: Any) -> Iterator[Served]:
+def served(
+    folder: Path, handler: str = "talk:Talk", *endpoints: str, env: dict[str, str] | None = None, **options: Any
+) -> Iterator[Served]:
     """The program, in its own session, of which nothing outlives the block."""
     wanted = {"handler": handler, "endpoints": endpoints or ["tcp://127.0.0.1:0"], **options}
     with subprocess.Popen(
         [*PYTHON, "-c", PROGRAM, json.dumps(wanted)],
         cwd=folder,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # a module that is changed within its second is read anew
+        env=os.environ | UNCACHED | (env or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

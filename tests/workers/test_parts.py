@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from portside import Endpoint
 from portside.service.asking import Questions, Reply
 from portside.service.channel import Channel
+from portside.service.evenness import HESITATION, Evenness
 from portside.service.listeners import Listeners, share
 from portside.service.loading import Deferred
 from portside.service.privileges import Identity
@@ -52,6 +53,22 @@ def test_listeners_that_cannot_all_be_bound_are_not() -> None:
     with pytest.raises(OSError, match="is in use"):
         Listeners([Endpoint.parse("tcp://127.0.0.1:0"), taken.endpoints[0]])
     taken.close()
+
+
+def test_who_has_more_than_the_others_hesitates() -> None:
+    evenness = Evenness()
+    one, other = evenness.sit(), evenness.sit()
+    assert (one, other) == (0, 1)
+    assert one is not None and other is not None
+    assert [evenness.hesitation(one, count) for count in (0, 8, 100)] == [0.0, 0.0, HESITATION]
+    assert evenness.hesitation(other, 90) == 0.0
+    assert evenness.hesitation(one, 100) == 0.0
+    evenness.rise(other)
+    evenness.rise(None)
+    assert evenness.hesitation(other, 1000) == 0.0
+    assert evenness.hesitation(one, 1000) == 0.0  # it is alone
+    assert [evenness.sit() for _ in range(65)][-2:] == [None, None]
+    evenness.close()
 
 
 # Questions

@@ -36,7 +36,7 @@ class Told:
 
     def settle(self) -> None:
         """Every worker that starts gets ready, and every one that was asked leaves, until nothing is to be done."""
-        while self.turn() or self._come_and_go():
+        while self.turn() > 0 or self._come_and_go():
             pass
 
     def _come_and_go(self) -> bool:
@@ -57,10 +57,9 @@ def test_every_place_gets_a_worker_at_once() -> None:
     told = Told(3, ready=False)
     told.turn()
     assert told.pids(Phase.STARTING) == [1, 2, 3]
-    assert not told.roster.complete
+    assert (told.roster.complete, told.roster.ready_pids()) == (False, [])
     told.settle()
-    assert told.roster.complete
-    assert told.roster.ready_pids() == [1, 2, 3]
+    assert (told.roster.complete, told.roster.ready_pids()) == (True, [1, 2, 3])
     assert told.roster.next_due(told.now) is None
 
 

@@ -1,7 +1,7 @@
 """Servers that listen: what a service is made of, wherever its loops run."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from portside.endpoints import Endpoint
 from portside.servers import TCPServer
@@ -48,6 +48,20 @@ class Bound:
         """In a drain to come, take a client for idle only after so many seconds of silence."""
         for server in self.servers:
             server._portside.quiet = quiet
+
+    def hesitate(self, seconds: Callable[[int], float]) -> None:
+        """Leave clients to other processes first.
+
+        Args:
+            seconds: asked before each accept, with the connections that all servers have; says for how long.
+        """
+        for server in self.servers:
+            server._portside.hesitate = lambda: seconds(self.open_connections)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, at all endpoints."""
+        return sum(len(server._portside.connections) for server in self.servers)
 
     def force(self) -> None:
         """End every connection and child process now; waits for nothing."""

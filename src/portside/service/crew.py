@@ -22,12 +22,14 @@ class Worker:
         slot: its place among the workers.
         channel: the supervisor's end.
         reason: why it could not start, in its own words.
+        seat: where it notes its connections.
     """
 
     pid: int
     slot: int
     channel: Channel
     reason: str = ""
+    seat: int | None = None
 
 
 class Crew:
@@ -45,11 +47,12 @@ class Crew:
         self._hear = hear
         self._workers: dict[int, Worker] = {}
 
-    def start(self, slot: int, job: Callable[[], Job]) -> Worker:
+    def start(self, slot: int, job: Callable[[], Job], seat: int | None = None) -> Worker:
         """Fork a worker.
 
         Args:
             slot: its place.
+            seat: where it notes its connections.
             job: called in the worker, after the channels of others were closed there; says what there is to do.
 
         Raises:
@@ -61,7 +64,7 @@ class Crew:
         except BaseException:
             ours.close()
             raise
-        worker = self._workers[pid] = Worker(pid=pid, slot=slot, channel=ours)
+        worker = self._workers[pid] = Worker(pid=pid, slot=slot, channel=ours, seat=seat)
         self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._listen, worker))
         return worker
 
@@ -72,6 +75,10 @@ class Crew:
             worker.channel.close()
         self._selector.close()
         return job()
+
+    def seat(self, pid: int) -> int | None:
+        """Where a worker notes its connections, unless it does not."""
+        return self._workers[pid].seat if pid in self._workers else None
 
     def tell(self, pid: int, **message: Any) -> None:
         """Send a message; to one that has ended nothing is sent."""

@@ -20,6 +20,7 @@ from portside.service.channel import Message
 from portside.service.crew import Crew, Worker, ending
 from portside.service.description import Service
 from portside.service.errands import Errand, Errands
+from portside.service.evenness import Evenness
 from portside.service.handover import HandOver, Predecessor
 from portside.service.listeners import Listeners
 from portside.service.roster import Action, Kill, Retire, Roster, Start
@@ -100,6 +101,7 @@ class Supervisor:
         self._roster = Roster(count=wanted.count, start_timeout=wanted.start_timeout, drain=service.drain)
         self._crew = Crew(self._selector, self._take_in)
         self._hand_over = HandOver(self._selector, self, self._retire)
+        self._evenness = Evenness()
         self._questions = Questions()
         self._notifier = Notifier()
         self._next_watchdog: float | None = None
@@ -192,14 +194,17 @@ class Supervisor:
             case Start(slot):
                 self._start(slot)
             case Retire(pid):  # one that has a successor may take its time
+                self._evenness.rise(self._crew.seat(pid))
                 self._crew.tell(pid, stop=self._service.drain, patient=not self._roster.stopping)
             case Kill(pid):
                 self._crew.signal(pid, signal.SIGKILL)
 
     def _start(self, slot: int) -> None:
+        seat = self._evenness.sit() if self._limits.balance == "shared" else None
         try:
-            worker = self._crew.start(slot, functools.partial(self._job, slot))
+            worker = self._crew.start(slot, functools.partial(self._job, slot, seat), seat)
         except OSError as error:  # no room for another process: as if it had died
+            self._evenness.rise(seat)
             pause = self._roster.not_forked(slot, time.monotonic(), str(error))
             emit(WorkerFailed(server=self, pid=0, slot=slot, reason=str(error)))
             self._tell_of_pause(slot, pause)
@@ -207,7 +212,7 @@ class Supervisor:
         self._roster.started(worker.pid, slot, time.monotonic())
         emit(WorkerStarted(server=self, pid=worker.pid, slot=slot))
 
-    def _job(self, slot: int) -> Job:
+    def _job(self, slot: int, seat: int | None) -> Job:
         """In the worker: let go of what is the supervisor's, and say what there is to do."""
         self._hand_over.become_worker()
         self._predecessor.close()
@@ -219,6 +224,7 @@ class Supervisor:
             endpoints=endpoints,
             listeners=listeners,
             control=self._control,
+            hesitation=None if seat is None else functools.partial(self._evenness.hesitation, seat),
         )
 
     def _take_in(self, worker: Worker, message: Message) -> None:
@@ -230,6 +236,7 @@ class Supervisor:
             case {"failed": str(reason)}:
                 worker.reason = reason
             case {"leaving": True}:
+                self._evenness.rise(worker.seat)
                 self._roster.leaving(worker.pid, time.monotonic())
             case {"worn": str(reason)}:
                 self._roster.worn(worker.pid)
@@ -239,6 +246,7 @@ class Supervisor:
 
     def _bury(self, worker: Worker, code: int) -> None:
         self._questions.gone(worker.pid)
+        self._evenness.rise(worker.seat)
         reason = worker.reason or ending(code)
         failed = self._roster.is_starting(worker.pid) and not self._stopping
         pause = self._roster.exited(worker.pid, time.monotonic(), reason)
@@ -352,6 +360,7 @@ class Supervisor:
         self._listeners.close(unlink=not self._hand_over.done)
         self._selector.close()
         self._errands.close()
+        self._evenness.close()
 
 
 def _nothing() -> None:

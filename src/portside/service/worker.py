@@ -1,13 +1,15 @@
 """A worker's life, from the fork to its last breath: load the handler, serve at the supervisor's sockets, drain, leave.
 
-Two threads: the first serves, as it does without workers; the other answers the supervisor. When the supervisor is
-gone the channel ends, and so does the worker: nobody would restart it, or end it.
+The first thread serves, as it does without workers; the second hears what the supervisor says, and a third, made when
+it is first needed, answers questions. When the supervisor is gone the channel ends, and so does the worker: nobody
+would restart it, or end it.
 """
 
 import atexit
 import contextlib
 import functools
 import os
+import queue
 import selectors
 import signal
 import socket
@@ -32,7 +34,7 @@ from portside.service.workers import Workers
 from portside.telemetry import ServerStarted, subscribe
 from portside.waker import Waker
 
-# Answers a supervisor's command, in the worker's second thread: JSON in, JSON out.
+# Answers a supervisor's command, in a thread of the worker: JSON in, JSON out.
 Control = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 # How a worker ends that could not start; so does the service then, see portside.service.supervisor.
@@ -57,6 +59,7 @@ class Job:
         endpoints: where this worker serves.
         listeners: its sockets there.
         control: makes what answers commands, of the servers.
+        hesitation: says how many seconds to leave the next client to others, given the connections that there are.
     """
 
     service: Service
@@ -64,6 +67,7 @@ class Job:
     endpoints: Sequence[Endpoint]
     listeners: Sequence[socket.socket]
     control: Callable[[Bound], Control]
+    hesitation: Callable[[int], float] | None = None
 
 
 def no_control(_: Bound) -> Control:
@@ -93,6 +97,7 @@ class _Worker:
         self._owner = os.getpid()
         self._running: Running | None = None
         self._control: Control | None = None
+        self._questions: queue.SimpleQueue[tuple[Any, Message]] | None = None
         self._answering = threading.RLock()
         self._terminated = Waker()
 
@@ -122,6 +127,8 @@ class _Worker:
         """Serve until somebody asks for the end; what ends a server before that is raised."""
         self._control = self._job.control(running)
         self._running = running
+        if self._job.hesitation is not None:
+            running.hesitate(self._job.hesitation)
         ready = _Ready(running, functools.partial(self._tell, ready=True))
         wear = Wear(self._job.limits, lambda reason: self._tell(worn=reason))
         with running, subscribe(ready, ServerStarted), wear:
@@ -147,22 +154,38 @@ class _Worker:
         """Do what the supervisor says; False when it says no more."""
         messages, more = self._channel.arrived()
         for message in messages:
-            with self._answering:
-                self._hear(message)
+            self._hear(message)
         return more
 
     def _hear(self, message: Message) -> None:
         match message:
+            case {"ask": number, "command": {"do": "ping"}}:
+                self._tell(answer=number, reply={"pid": self._owner, "ready": self._control is not None})
             case {"ask": number, "command": dict(command)}:
-                self._tell(answer=number, reply={"pid": self._owner, **self._answer(command)})
+                self._put(number, command)
             case {"stop": drain}:
                 self._leave(drain, patient=bool(message.get("patient")))
             case {"force": True} if self._running is not None:
                 self._running.force()
 
+    def _put(self, number: Any, command: Message) -> None:
+        """Have a command answered in a thread of its own: one that takes long must not hold up an order to stop."""
+        if self._questions is None:
+            self._questions = queue.SimpleQueue()
+            threading.Thread(target=self._answer_all, name="portside-answers", daemon=True).start()
+        self._questions.put((number, command))
+
+    def _answer_all(self) -> None:
+        assert self._questions is not None
+        while True:
+            number, command = self._questions.get()
+            with self._answering:
+                reply = self._answer(command)
+            self._tell(answer=number, reply={"pid": self._owner, **reply})
+
     def _answer(self, command: Message) -> dict[str, Any]:
-        if command.get("do") == "ping" or self._control is None:
-            return {"ready": self._control is not None}
+        if self._control is None:
+            return {"error": "it is not ready"}
         try:
             return self._control(command)
         except Exception as error:
@@ -183,7 +206,7 @@ class _Worker:
             self._channel.send(message)
 
     def _fork_between_answers(self) -> None:
-        """A handler's process must not be forked while the other thread holds locks."""
+        """A handler's process must not be forked while an answer is made, which may hold locks."""
         os.register_at_fork(
             before=lambda: self._answering.acquire(timeout=1),
             after_in_parent=lambda: _release(self._answering),
