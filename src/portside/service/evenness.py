@@ -2,8 +2,8 @@
 
 Workers that share a listener are all woken by a client, and the fastest takes it. That is right for short
 conversations, since a worker at work is not the fastest; but of clients that stay, one worker could gather most
-(gunicorn #792, #2938). So each worker notes how many it has, in memory that all share, and one that has clearly more than its share
-hesitates for a moment before it accepts. Nobody is lost by that: it does accept when no other has.
+(gunicorn #792, #2938). So each worker notes how many it has, in memory that all share, and one that has clearly more
+than its share hesitates for a moment before it accepts. Nobody is lost by that: it does accept when no other has.
 """
 
 import mmap

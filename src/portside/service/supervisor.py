@@ -93,8 +93,7 @@ class Supervisor:
             service.endpoints, balance=wanted.balance, workers=wanted.count, inherited=self._predecessor.listeners
         )
         self.endpoints: tuple[Endpoint, ...] = self._listeners.endpoints
-        if service.identity is not None:
-            service.identity.assume()
+        self._give_up_rights()
         self._errands = Errands()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._errands, selectors.EVENT_READ, self._errands.run)
@@ -107,6 +106,14 @@ class Supervisor:
         self._next_watchdog: float | None = None
         self._thread: int | None = None
         self._was_ready = self._stopping = False
+
+    def _give_up_rights(self) -> None:
+        try:
+            if self._service.identity is not None:
+                self._service.identity.assume()
+        except BaseException:
+            self._listeners.close()
+            raise
 
     # What others may ask for
 
@@ -135,6 +142,7 @@ class Supervisor:
 
         Raises:
             RuntimeError: the supervisor's own thread asks, which would have to wait for itself.
+            TimeoutError: the service has ended meanwhile.
         """
         if threading.get_ident() == self._thread:
             raise RuntimeError("ask() waits for the supervisor: call it from another thread")
