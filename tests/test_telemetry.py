@@ -190,8 +190,49 @@ TROUBLES: list[tuple[Event, int, str]] = [
         "a datagram from [::1]:5 was cut at 100 B (raise max_packet_size)",
     ),
     (telemetry.WorkerExited(server=None, pid=7, exit_code=-9), logging.ERROR, "the handler's process 7 ended with -9"),
+    (
+        telemetry.WorkerExited(server=None, pid=7, exit_code=1, role=telemetry.ProcessRole.WORKER),
+        logging.ERROR,
+        "the worker 7 ended with 1",
+    ),
+    (
+        telemetry.WorkerFailed(server=None, pid=7, slot=0, reason="it ended with 1"),
+        logging.ERROR,
+        "the worker 7 could not start: it ended with 1",
+    ),
+    (telemetry.WorkerRestarted(server=None, slot=0, seconds=0), logging.WARNING, "a worker is started in its place"),
+    (
+        telemetry.WorkerRestarted(server=None, slot=0, seconds=0.5),
+        logging.WARNING,
+        "a worker is started in its place in 0.5 s",
+    ),
+    (
+        telemetry.ReloadFailed(server=None, error="no such module"),
+        logging.ERROR,
+        "the reload has failed, and the workers that there were go on: no such module",
+    ),
+    (
+        telemetry.HandOverFailed(server=None, pid=7, error="it ended with 3"),
+        logging.ERROR,
+        "the new version, process 7, has not taken over, and this one goes on: it ended with 3",
+    ),
 ]
 ACTIVITIES: list[tuple[Event, int, str]] = [
+    (telemetry.WorkerStarted(server=None, pid=7, slot=0), logging.INFO, "the worker 7 starts"),
+    (
+        telemetry.WorkerReady(server=None, pid=7, slot=0, seconds=0.25),
+        logging.INFO,
+        "the worker 7 is ready after 0.25 s",
+    ),
+    (
+        telemetry.WorkerWorn(server=None, pid=7, slot=0, reason="it has served 9 connections"),
+        logging.INFO,
+        "the worker 7 is replaced: it has served 9 connections",
+    ),
+    (telemetry.ReloadStarted(server=None, workers=2), logging.INFO, "replacing 2 workers, one by one"),
+    (telemetry.ReloadFinished(server=None, seconds=0.5), logging.INFO, "the workers were replaced in 0.5 s"),
+    (telemetry.HandOverStarted(server=None, pid=7), logging.INFO, "the new version starts as process 7"),
+    (telemetry.HandOverFinished(server=None, pid=7), logging.INFO, "the new version, process 7, has taken over"),
     (STARTED, logging.INFO, "serving at 127.0.0.1:9000"),
     (STOPPED, logging.INFO, "stopped serving at 127.0.0.1:9000"),
     (

@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from portside.service.admin.options import Admin
     from portside.service.description import Service
     from portside.service.embedding import embed
-    from portside.service.running import Running, serve, start
+    from portside.service.running import Running, start
+    from portside.service.serving import serve
+    from portside.service.supervisor import Supervisor
+    from portside.service.workers import Workers
 
 __all__ = [
     "Access",
@@ -77,6 +80,8 @@ __all__ = [
     "Service",
     "StreamClient",
     "StreamRequestHandler",
+    "Supervisor",
+    "Workers",
     "await_",
     "connect",
     "embed",
@@ -120,12 +125,14 @@ _HOMES = {
     "Service": "portside.service.description",
     "StreamClient": "portside.client",
     "StreamRequestHandler": "portside.handlers",
+    "Supervisor": "portside.service.supervisor",
+    "Workers": "portside.service.workers",
     "await_": "portside.core.awaiting",
     "connect": "portside.client",
     "embed": "portside.service.embedding",
     "framing": "portside",
     "offload": "portside.core.offloading",
-    "serve": "portside.service.running",
+    "serve": "portside.service.serving",
     "sleep": "portside.core.timing",
     "socketserver": "portside",
     "spawn": "portside.core.spawning",

@@ -17,7 +17,7 @@ from portside.acceptor import Acceptor
 from portside.addresses import address_text
 from portside.admission import admission_for
 from portside.connections import Connection, Connections
-from portside.drain import GRACE, TICK, Drain
+from portside.drain import GRACE, QUIET, TICK, Drain
 from portside.finishing import Finisher
 from portside.gates import Gate
 from portside.lifecycle import Lifecycle, Run, awaitable
@@ -162,6 +162,8 @@ class Dispatcher(Finisher):
         self._parked: list[tuple[Run, Acceptor]] = []
         self.accepting = True  # False while somebody has asked for a pause
         self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
+        self.hesitate: Callable[[], float] | None = None  # seconds to leave a client to other processes
+        self.quiet = QUIET  # seconds of a client's silence that a drain takes for idleness
         self.lifecycle = Lifecycle()
         self.engine = engine(server, self)
         self.transport = transport(server, self.connections)
@@ -206,6 +208,8 @@ class Dispatcher(Finisher):
         if run.stopping:
             return
         if at_the_door:
+            if self.hesitate is not None and (pause := self.hesitate()):
+                time.sleep(pause)
             self._accept_batch(run, acceptor)
         self.engine.tend()
         if self.admission is not None:
@@ -392,7 +396,7 @@ class Dispatcher(Finisher):
 
     def new_drain(self, running: Callable[[], int], seconds: float) -> Drain:
         """A drain of this server's connections, which `force` can cut short."""
-        drain = Drain(self.connections, running, seconds)
+        drain = Drain(self.connections, running, seconds, self.quiet)
         self._drains.add(drain)
         if self._forced:
             drain.hurry()

@@ -3,8 +3,9 @@
 A handler that waits for a client which has nothing to say would wait for ever; a handler that is in the middle of an
 answer must not be disturbed. So, while the handlers finish by themselves,
 
-1. a connection whose handler says that it is idle, or whose client has been quiet for QUIET, reads the end of its
-   stream: its handler returns as if the client had left, and what it still has to write arrives;
+1. a connection whose handler says that it is idle, or whose client has been quiet for a while (QUIET, where nobody
+   says otherwise), reads the end of its stream: its handler returns as if the client had left, and what it still has
+   to write arrives;
 2. when INSIST of the time has passed, every connection reads the end of its stream;
 3. at the deadline what is left is cut in both directions, and handlers get GRACE to notice.
 """
@@ -38,13 +39,17 @@ class Drain:
         connections: the open connections.
         running: how many handlers still run, the caller's own not counted.
         seconds: the time in all; 0 cuts at once.
+        quiet: seconds of a client's silence after which its handler is taken to be idle.
     """
 
-    def __init__(self, connections: Connections, running: Callable[[], int], seconds: float) -> None:
+    def __init__(
+        self, connections: Connections, running: Callable[[], int], seconds: float, quiet: float = QUIET
+    ) -> None:
         self._connections = connections
         self._running = running
         self._started = time.monotonic()
         self._seconds = seconds
+        self._quiet = quiet
         self.cut = 0
 
     def run(self, sleep: Callable[[float], object] | None = None) -> None:
@@ -88,7 +93,7 @@ class Drain:
         insisting = elapsed >= self._seconds * INSIST
         for connection in self._connections.all():
             connection.ending = True
-            if not connection.woken and (insisting or connection.idle or connection.is_quiet(QUIET)):
+            if not connection.woken and (insisting or connection.idle or connection.is_quiet(self._quiet)):
                 connection.end_input()
         return True
 

@@ -20,8 +20,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 __all__ = ["EndpointError", "checked", "read", "shown", "write"]
 
 _ACCEPTED: Final = (
-    "tcp://HOST:PORT, tcp://:PORT, udp://HOST:PORT, unix:/PATH, unix:@NAME, unixgram:/PATH, unixgram:@NAME, fd:N"
-    " or a PORT alone"
+    "tcp://HOST:PORT, tcp://:PORT, udp://HOST:PORT, unix:/PATH, unix:@NAME, unixgram:/PATH, unixgram:@NAME, fd:N,"
+    " systemd:NAME or a PORT alone"
 )
 
 # Smallest and largest accepted number of each field.
@@ -54,6 +54,10 @@ _NAME_LIMIT: Final = 253  # characters (RFC 1035 section 2.3.4, without the leng
 _LOOKS_NUMERIC: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 # An interface's number (a C int) or name, without the characters that end a host or an endpoint.
 _ZONE: Final = re.compile(r"[0-9]{1,9}|[0-9]*[A-Za-z_.:~-][A-Za-z0-9_.:~-]*")
+
+# A name of systemd's sockets: printable ASCII without a colon (systemd.socket(5), FileDescriptorName=), and without
+# what ends an endpoint's text.
+_SOCKET_NAME: Final = re.compile(r"[!\"$-9;->@-~]{0,255}")
 
 _SHOWN_LIMIT: Final = 80  # characters of a wrong text in a message: a line of a terminal, whatever was passed in
 
@@ -274,6 +278,15 @@ def _checked_path(path: str) -> str:
     return path
 
 
+def _checked_name(name: str) -> str:
+    if not _SOCKET_NAME.fullmatch(name):
+        raise EndpointError(
+            f"name {shown(name)} is not accepted; accepted is the FileDescriptorName= of systemd sockets, or nothing"
+            " for all of them"
+        )
+    return name
+
+
 # Tables
 
 
@@ -300,6 +313,9 @@ _FORMS: Final[Mapping[str, _Form]] = {
         read=lambda body: {"fd": _read_number("fd", body)},
         write=lambda fields: str(fields["fd"]),
     ),
+    "systemd": _Form(
+        parts=("name",), options=(), read=lambda body: {"name": body}, write=lambda fields: str(fields["name"])
+    ),
 }
 
 _OPTIONS: Final[Mapping[str, Callable[[str], int]]] = {
@@ -313,6 +329,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "port": functools.partial(_checked_number, "port"),
     "path": _checked_path,
     "fd": functools.partial(_checked_number, "fd"),
+    "name": _checked_name,
     "mode": functools.partial(_checked_number, "mode"),
     "backlog": functools.partial(_checked_number, "backlog"),
     "reuse_port": bool,

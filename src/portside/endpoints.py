@@ -40,7 +40,8 @@ class Endpoint:
     in one way: names in lower case, IPv6 addresses shortened (RFC 5952).
 
     Attributes:
-        scheme: ``tcp``, ``udp``, ``unix`` (a stream), ``unixgram`` (datagrams) or ``fd`` (an inherited descriptor).
+        scheme: ``tcp``, ``udp``, ``unix`` (a stream), ``unixgram`` (datagrams), ``fd`` (an inherited descriptor) or
+            ``systemd`` (what systemd has bound for this process).
         host: tcp, udp: a name, an IPv4 address, or an IPv6 address without brackets, perhaps with a zone
             (``fe80::1%eth0``). Empty: all interfaces, IPv6 and IPv4. Default: loopback, so that nothing is reachable
             from outside unless asked for.
@@ -48,6 +49,7 @@ class Endpoint:
         path: unix, unixgram: a file path, absolute or relative, or ``@name`` in Linux's abstract namespace. A file
             whose name starts with ``@`` is written ``./@name``.
         fd: fd: the descriptor's number, 0 or more.
+        name: systemd: the name of the sockets that are meant (``FileDescriptorName=``); empty: all of them.
         mode: unix, unixgram: permission bits of the file, 0 to 0o777. None: what the umask leaves.
         backlog: tcp, unix: connections that may wait to be accepted, 1 to 65535. None: the server's default.
         reuse_port: tcp, udp: several processes may bind the same port, and the kernel shares clients out among them
@@ -57,11 +59,12 @@ class Endpoint:
         EndpointError: a field is out of its range, or does not belong to the scheme.
     """
 
-    scheme: Literal["tcp", "udp", "unix", "unixgram", "fd"]
+    scheme: Literal["tcp", "udp", "unix", "unixgram", "fd", "systemd"]
     host: str = _LOOPBACK
     port: int = 0
     path: str = ""
     fd: int = -1
+    name: str = ""
     mode: int | None = None
     backlog: int | None = None
     reuse_port: bool = False
@@ -115,6 +118,18 @@ class Endpoint:
             return cls(**{"scheme": scheme} | bound(sock))
         raise EndpointError(f"a socket of {sock.family!r} and {sock.type!r} is no endpoint; TCP, UDP and Unix ones are")
 
+    def described(self) -> Endpoint:
+        """Where a descriptor is really bound, as `from_socket` tells it; it stays as it is.
+
+        Raises:
+            EndpointError: this is no descriptor's endpoint, or the descriptor is no TCP, UDP or Unix socket.
+        """
+        sock = _wrapped(self.fd)
+        try:
+            return Endpoint.from_socket(sock)
+        finally:
+            sock.detach()
+
     def __str__(self) -> str:
         """Write the canonical text, which ``parse`` reads back."""
         return write(dataclasses.asdict(self))
@@ -136,6 +151,8 @@ class Endpoint:
     @property
     def type(self) -> socket.SocketKind:
         """``SOCK_STREAM`` or ``SOCK_DGRAM``; a descriptor is asked for its own (EndpointError when it is no socket)."""
+        if self.scheme == "systemd":
+            _not_taken_over(self)
         return _SCHEMES[self.scheme].kind or _described(self.fd)[1]
 
     @property
@@ -296,6 +313,12 @@ def _connect_descriptor(endpoint: Endpoint, _timeout: float | None, _network: An
     raise EndpointError(f"{endpoint} is a socket already and cannot be connected; take it over with adopt()")
 
 
+def _not_taken_over(endpoint: Endpoint, *_: Any) -> NoReturn:
+    raise EndpointError(
+        f"{endpoint} is for systemd's socket activation, which has not happened here: no LISTEN_FDS for this process"
+    )
+
+
 # Tables
 
 
@@ -327,6 +350,7 @@ _FD: Final = _Scheme(
     address=lambda endpoint: _described(endpoint.fd)[2],
     connect=_connect_descriptor,
 )
+_SYSTEMD: Final = _Scheme(kind=None, family=_not_taken_over, address=_not_taken_over, connect=_not_taken_over)
 
 _SCHEMES: Final[Mapping[str, _Scheme]] = {
     "tcp": _TCP,
@@ -334,6 +358,7 @@ _SCHEMES: Final[Mapping[str, _Scheme]] = {
     "unix": _UNIX,
     "unixgram": dataclasses.replace(_UNIX, kind=socket.SOCK_DGRAM),
     "fd": _FD,
+    "systemd": _SYSTEMD,
 }
 
 # What the kernel calls a socket, what an endpoint calls it, and how its name is read.

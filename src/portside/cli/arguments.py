@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from portside.service.admin.options import Admin
 
 ENGINES = ("serial", "threads", "forks", "green", "async")
+BALANCES = ("shared", "reuseport")
 BLOCKING_ENGINES = tuple(each for each in ENGINES if each != "async")  # an application is no coroutine
 
 _COMMAND_EXAMPLES = """\
@@ -31,7 +32,7 @@ endpoints:
   9000                     TCP on loopback          tcp://:9000         TCP on all interfaces
   tcp://[::1]:9000         TCP over IPv6            udp://127.0.0.1:53  UDP
   unix:/run/app.sock       a Unix stream socket     unixgram:@name      Unix datagrams, abstract name
-  fd:3                     an inherited socket
+  fd:3                     an inherited socket      systemd:            systemd's sockets; systemd:NAME one of them
 """
 
 _SERVE_EXAMPLES = """\
@@ -295,7 +296,11 @@ def _command(commands: Any, name: str, purpose: str, examples: str, run: Callabl
 
 def _add_endpoints(command: ArgumentParser) -> None:
     command.add_argument(
-        "endpoints", metavar="ENDPOINT", nargs="+", type=_endpoint, help="where to listen: see `portside --help`"
+        "endpoints",
+        metavar="ENDPOINT",
+        nargs="*" if "LISTEN_FDS" in os.environ else "+",  # systemd has sockets for us
+        type=_endpoint,
+        help="where to listen: see `portside --help`",
     )
 
 
@@ -334,9 +339,29 @@ def _add_serving_options(command: ArgumentParser) -> None:
         "is served",
     )
     add_policy_options(command, count=_count, seconds=_some_seconds)
+    _add_worker_options(command)
     loudness = command.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
     loudness.add_argument("-q", "--quiet", action="store_true", help="tell of nothing but errors")
+
+
+def _add_worker_options(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--workers", metavar="N", type=_count, help="serve in N processes below a supervisor (default: in this process)"
+    )
+    command.add_argument(
+        "--balance",
+        choices=BALANCES,
+        help="one queue of clients for all workers, or one for each, dealt out by the kernel (default: shared)",
+    )
+    command.add_argument(
+        "--max-connections-per-worker", metavar="N", type=_count, help="replace a worker after so many connections"
+    )
+    command.add_argument(
+        "--max-memory", metavar="BYTES", type=_size, help="replace a worker with so much memory; 512M and 2G will do"
+    )
+    command.add_argument("--user", metavar="USER", help="whose rights to keep once the endpoints are bound")
+    command.add_argument("--group", metavar="GROUP", help="and which group's (default: the user's)")
 
 
 # What the commands do
@@ -398,7 +423,7 @@ def _endpoint(text: str) -> "Endpoint":
 
 def _remote(text: str) -> "Endpoint":
     endpoint = _endpoint(text)
-    if endpoint.scheme == "fd":
+    if endpoint.scheme in ("fd", "systemd"):
         raise ArgumentTypeError(f"{endpoint} is a socket already: name a server's endpoint, as in tcp://127.0.0.1:9000")
     return endpoint
 
@@ -440,6 +465,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a whole number from 1 on")
     return int(text)
+
+
+def _size(text: str) -> int:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    if not number.isdecimal() or int(number) < 1:
+        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of bytes, as 536870912, 512M or 2G")
+    return int(number) * _UNITS[unit]
+
+
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def _seconds(text: str) -> float:

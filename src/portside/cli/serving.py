@@ -1,22 +1,30 @@
 """`portside serve` and the diagnostic services: from the command line to a service that signals end."""
 
-import importlib
+import contextlib
+import dataclasses
+import functools
 import logging
-import operator
-import os
 import signal
 import sys
 from argparse import Namespace
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from portside.apps.diagnostics import DIAGNOSTICS
 from portside.cli.failure import Failure
 from portside.cli.policies import access_of, limits_of
+from portside.endpoints import Endpoint
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.description import Service
-from portside.service.running import Running, ended_by_signals
+from portside.service.loading import Deferred, LoadError
+from portside.service.serving import bound, run_alone
+from portside.service.supervisor import Supervisor
+from portside.service.systemd import listening
+from portside.service.workers import Workers
 from portside.telemetry.jsonlog import attach_json
 from portside.telemetry.logging import attach
+
+_T = TypeVar("_T")
 
 
 def serve(options: Namespace) -> None:
@@ -25,8 +33,7 @@ def serve(options: Namespace) -> None:
     Raises:
         Failure: there is no such handler, it does not fit, or an endpoint cannot be bound.
     """
-    module, name = options.handler
-    run(load(module, name), name, options.engine, options)
+    run(Deferred.named(":".join(options.handler)), options.engine, options)
 
 
 def diagnose(options: Namespace) -> None:
@@ -35,45 +42,15 @@ def diagnose(options: Namespace) -> None:
     Raises:
         Failure: an endpoint cannot be bound.
     """
-    run(DIAGNOSTICS[options.command], options.command, "threads", options)
+    handler = DIAGNOSTICS[options.command]
+    run(Deferred(opened=lambda: contextlib.nullcontext(handler), name=options.command), "threads", options)
 
 
-def load(module: str, name: str) -> Any:
-    """Import a handler, with the current directory in front of `sys.path`.
-
-    What the module itself raises goes through, with its traceback.
-
-    Args:
-        module: the module's name, with dots for packages.
-        name: the handler's name in it, with dots for classes in classes.
-
-    Raises:
-        Failure: there is no such module, or no such name in it.
-    """
-    if sys.path[:1] != [os.getcwd()]:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks something itself
-        raise Failure(f"there is no module {error.name!r} in {os.getcwd()} or among the installed ones") from error
-    try:
-        return operator.attrgetter(name)(found)
-    except AttributeError as error:
-        raise Failure(f"the module {module!r} ({_file(found)}) has no {name!r}") from error
-
-
-def _file(module: Any) -> str:
-    return getattr(module, "__file__", None) or "built in"
-
-
-def run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
+def run(handler: Deferred, engine: Any, options: Namespace) -> None:
     """Serve a handler at the endpoints of the command line, until a signal ends it.
 
     Args:
-        handler: the handler.
-        name: how it is announced.
+        handler: makes the handler, in the process that serves.
         engine: how handlers run side by side.
         options: the command line.
 
@@ -81,16 +58,36 @@ def run(handler: Any, name: str, engine: Any, options: Namespace) -> None:
         Failure: it does not fit, or an endpoint cannot be bound.
     """
     _log(options)
-    running = _bind(handler, engine, options)
-    if engine == "green":
-        _dump_on_request()
-    with ended_by_signals(running), running:
-        if not options.quiet:
-            for endpoint in running.endpoints:
-                print(f"serving {name} at {endpoint} ({engine})", file=sys.stderr)
-            if running.admin is not None:
-                print(f"telling of it at {running.admin.endpoint}", file=sys.stderr)
-        running.run()
+    service = _explained(lambda: _described(handler, engine, options))
+    announce = functools.partial(_announce, handler.name, service, options)
+    if service.workers is not None:
+        _explained(lambda: Supervisor(service, ready=lambda supervisor: announce(supervisor.endpoints))).run()
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            made = stack.enter_context(handler.opened())
+        except LoadError as error:
+            raise Failure(str(error)) from error
+        running = _explained(lambda: bound(dataclasses.replace(service, handler=made)))
+        if engine == "green":
+            _dump_on_request()
+        if running.admin is not None and not options.quiet:
+            print(f"telling of it at {running.admin.endpoint}", file=sys.stderr)
+        run_alone(running, announce)
+
+
+def default_endpoints(port: int) -> list[Endpoint]:
+    """Where to serve when nobody says where: at systemd's sockets, or else at a port of the loopback interface."""
+    return list(listening(())) or [Endpoint.parse(port)]
+
+
+def _announce(name: str, service: Service, options: Namespace, endpoints: tuple[Endpoint, ...]) -> None:
+    if options.quiet:
+        return
+    workers = Workers.of(service.workers)
+    how = service.engine if workers is None else f"{service.engine}, {workers.count} workers"
+    for endpoint in endpoints:
+        print(f"serving {name} at {endpoint} ({how})", file=sys.stderr)
 
 
 def _dump_on_request() -> None:
@@ -113,21 +110,40 @@ def _log(options: Namespace) -> None:
         attach(verbose=True)
 
 
-def _bind(handler: Any, engine: Any, options: Namespace) -> Running:
+def _described(handler: Deferred, engine: Any, options: Namespace) -> Service:
+    return Service(
+        handler=handler,
+        endpoints=listening(options.endpoints),
+        engine=engine,
+        max_handlers=options.max_handlers,
+        drain=options.drain,
+        admin=options.admin,
+        proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
+        limits=limits_of(options),
+        access=access_of(options),
+        workers=_workers(options),
+        user=options.user,
+        group=options.group,
+    )
+
+
+# Options that say something of workers, and go without a word where there are none.
+_OF_WORKERS = ("balance", "max_connections_per_worker", "max_memory")
+
+
+def _workers(options: Namespace) -> Workers | None:
+    said = {name: getattr(options, name) for name in _OF_WORKERS if getattr(options, name) is not None}
+    if options.workers is not None:
+        return Workers(count=options.workers, **said)
+    if said:
+        raise ValueError(f"--{next(iter(said)).replace('_', '-')} is for workers: give --workers, too")
+    return None
+
+
+def _explained(make: Callable[[], _T]) -> _T:
+    """What cannot be, or is refused by the system, in one sentence."""
     try:
-        return Running(
-            Service(
-                handler=handler,
-                endpoints=tuple(options.endpoints),
-                engine=engine,
-                max_handlers=options.max_handlers,
-                drain=options.drain,
-                admin=options.admin,
-                proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
-                limits=limits_of(options),
-                access=access_of(options),
-            )
-        )
+        return make()
     except OSError as error:
         raise Failure(error.strerror or str(error)) from error
     except (TypeError, ValueError) as error:

@@ -2,11 +2,12 @@
 
 import contextlib
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import Any
 
 from portside.cli.failure import Failure
-from portside.cli.serving import load, run
-from portside.endpoints import Endpoint
+from portside.cli.serving import default_endpoints, run
+from portside.service.loading import Deferred, LoadError, load
 
 # Where an application is served when nobody says where: the port of Django's, gunicorn's and uvicorn's.
 DEFAULT_PORT = 8000
@@ -25,16 +26,24 @@ def serve_application(options: Namespace) -> None:
     except ImportError as error:
         raise Failure(str(error)) from error
     module, name = options.application
-    options.endpoints = options.endpoints or [Endpoint.parse(DEFAULT_PORT)]
-    try:
-        handler: Any = wsgi_handler(load(module, name))
-        log = (
-            contextlib.nullcontext() if options.access_log is None else AccessLog(_log(options), form=options.log_form)
-        )
-    except (OSError, TypeError) as error:
-        raise Failure(str(error)) from error
-    with log:
-        run(handler, name, options.engine, options)
+    options.endpoints = options.endpoints or default_endpoints(DEFAULT_PORT)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        application = load(module, name)
+        try:
+            handler: Any = wsgi_handler(application)
+            log = (
+                contextlib.nullcontext()
+                if options.access_log is None
+                else AccessLog(_log(options), form=options.log_form)
+            )
+        except (OSError, TypeError) as error:
+            raise LoadError(str(error)) from error
+        with log:
+            yield handler
+
+    run(Deferred(opened=opened, name=name), options.engine, options)
 
 
 def _log(options: Namespace) -> str | int:

@@ -60,6 +60,9 @@ class GreenDoor(Door):
         if not self._watch.attended:
             self._run.look()
             self._watch.attend()
+        hesitate = self._engine.dispatcher.hesitate
+        if hesitate is not None and (pause := hesitate()):
+            core().hub.sleep(pause)
         self._crowded = not self._run.stopping and self._let_in()
         if self._engine.dispatcher.admission is not None:
             self._engine.dispatcher.admission.look()

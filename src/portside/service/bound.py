@@ -1,5 +1,8 @@
 """Servers that listen: what a service is made of, wherever its loops run."""
 
+import socket
+from collections.abc import Callable, Sequence
+
 from portside.endpoints import Endpoint
 from portside.servers import TCPServer
 from portside.service.building import build
@@ -9,6 +12,10 @@ from portside.service.description import Service
 class Bound:
     """The servers of a service.
 
+    Args:
+        service: what is served.
+        listeners: sockets that listen at its endpoints already, which are the servers' from now on.
+
     Attributes:
         servers: the server objects of the drop-in face, one an endpoint.
         endpoints: what was really bound, port 0 replaced by the port that the system chose.
@@ -16,8 +23,8 @@ class Bound:
     Resource handling: the listeners from construction on.
     """
 
-    def __init__(self, service: Service) -> None:
-        self.servers: tuple[TCPServer, ...] = tuple(build(service))
+    def __init__(self, service: Service, listeners: Sequence[socket.socket] | None = None) -> None:
+        self.servers: tuple[TCPServer, ...] = tuple(build(service, listeners))
         self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
         self._drain = service.drain
         self._error: BaseException | None = None
@@ -36,6 +43,25 @@ class Bound:
         seconds = self._seconds(drain)
         for server in self.servers:
             server._portside.lifecycle.stop(seconds)
+
+    def be_patient(self, quiet: float) -> None:
+        """In a drain to come, take a client for idle only after so many seconds of silence."""
+        for server in self.servers:
+            server._portside.quiet = quiet
+
+    def hesitate(self, seconds: Callable[[int], float]) -> None:
+        """Leave clients to other processes first.
+
+        Args:
+            seconds: asked before each accept, with the connections that all servers have; says for how long.
+        """
+        for server in self.servers:
+            server._portside.hesitate = lambda: seconds(self.open_connections)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, at all endpoints."""
+        return sum(len(server._portside.connections) for server in self.servers)
 
     def force(self) -> None:
         """End every connection and child process now; waits for nothing."""

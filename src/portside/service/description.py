@@ -1,8 +1,10 @@
 """What is to be served, and how: checked in full before anything binds."""
 
+import contextlib
+import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -18,6 +20,9 @@ from portside.service.admin.options import Admin
 
 # What holds in the modern face where nobody says otherwise.
 LIMITS = Limits()
+from portside.service.loading import Deferred
+from portside.service.privileges import Identity
+from portside.service.workers import Workers
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -39,10 +44,14 @@ class Service:
             nobody.
         limits: how many clients may come, how often, and how long they may stay, at each endpoint; None for no limits.
         access: who may come in; None becomes an `Access` that lets everybody in until it is told otherwise.
+        workers: how many processes serve, below a supervisor: a number, or `Workers`; None is this process alone.
+        user: whose rights the service has once its endpoints are bound: a name or a number; None is whoever starts it.
+        group: which group's; None is the user's own.
 
     Raises:
         ValueError: an option has a value that it cannot have.
         TypeError: the handler does not fit the engine or an endpoint.
+        PermissionError: this process may not become that user.
     """
 
     handler: Callable[..., Any]
@@ -55,6 +64,9 @@ class Service:
     proxy_protocol: ProxyProtocol | None = None
     limits: Limits | None = LIMITS
     access: Access | None = None
+    workers: "int | Workers | None" = None
+    user: str | int | None = None
+    group: str | int | None = None
 
     def __post_init__(self) -> None:
         if self.access is None:
@@ -66,7 +78,25 @@ class Service:
         _check_admin(self.admin)
         _check_proxy_protocol(self.proxy_protocol, self.endpoints)
         _check_policies(self.limits, self.access)
-        _check_handler(self.handler, self.engine, self.endpoints)
+        if not isinstance(self.handler, Deferred):
+            _check_handler(self.handler, self.engine, self.endpoints)
+        Workers.of(self.workers)
+        if (identity := self.identity) is not None:
+            identity.check()
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the service is once its endpoints are bound; None is whoever starts it."""
+        return Identity.of(self.user, self.group)
+
+    @contextlib.contextmanager
+    def loaded(self) -> "Iterator[Service]":
+        """The same with its handler made, where that is made only in the process that serves; until the block's end."""
+        if not isinstance(self.handler, Deferred):
+            yield self
+            return
+        with self.handler.opened() as handler:
+            yield dataclasses.replace(self, handler=handler)
 
 
 def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:

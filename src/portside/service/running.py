@@ -1,11 +1,12 @@
-"""Serving: in the foreground until a signal comes, or in the background until a `with` block ends."""
+"""Servers that run: here and now, or in the background until a `with` block ends; and the signals that end them."""
 
 import contextlib
 import os
 import queue
 import signal
+import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from portside.service.admin.options import Admin
 from portside.service.bound import Bound
 from portside.service.control import Control
 from portside.service.description import LIMITS, EngineName, Service
+from portside.service.systemd import listening
 
 # What ends a service: Ctrl-C, and what systemd, Docker and Kubernetes send.
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -27,6 +29,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 class Running(Bound):
     """Servers that run, or are about to.
 
+    Args:
+        service: what is served.
+        listeners: sockets that listen at its endpoints already, which are the servers' from now on.
+
     Attributes:
         serial: whether handlers run in the threads of the accept loops.
         admin: the admin endpoint, where there is one; it listens until all else has ended.
@@ -34,8 +40,8 @@ class Running(Bound):
     Resource handling: the listeners, and a thread for each endpoint once started, from construction to `stop()`.
     """
 
-    def __init__(self, service: Service) -> None:
-        super().__init__(service)
+    def __init__(self, service: Service, listeners: Sequence[socket.socket] | None = None) -> None:
+        super().__init__(service, listeners)
         self.serial = service.engine == "serial"
         self._asked: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -189,7 +195,7 @@ def start(
     running = Running(
         Service(
             handler=handler,
-            endpoints=tuple(map(Endpoint.parse, endpoints)),
+            endpoints=listening(endpoints),
             engine=engine,
             max_handlers=max_handlers,
             drain=drain,
@@ -204,33 +210,18 @@ def start(
     return running
 
 
-def serve(handler: Any, *endpoints: str | int | Endpoint, **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM, let handlers finish, return. A second signal ends what is left at once.
-
-    In a thread other than the main one no signal arrives: there a handler's `self.server.shutdown()` ends it.
+@contextlib.contextmanager
+def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it.
 
     Args:
-        handler: a handler class, or any callable of its three arguments.
-        endpoints: where: endpoint texts, ports of the loopback interface, or `Endpoint` objects.
-        options: as for `start`.
-
-    Raises:
-        ValueError, TypeError, OSError: as for `start`.
+        running: what is ended.
+        asked: called when the first signal has come.
     """
-    if options.get("admin") is not None:
-        options["admin"] = Admin.parse(options["admin"])
-    running = Running(Service(handler=handler, endpoints=tuple(map(Endpoint.parse, endpoints)), **options))
-    with ended_by_signals(running):
-        running.run()
-
-
-@contextlib.contextmanager
-def ended_by_signals(running: Running) -> Iterator[None]:
-    """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ending = _Ending(running)
+    ending = _Ending(running, asked)
     before = {number: signal.signal(number, ending) for number in _ENDING}
     try:
         yield
@@ -248,16 +239,18 @@ class _Forced(BaseException):
 class _Ending:
     """The signal handler: the first signal asks for an end, the second one brings it about."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, asked: Callable[[], object]) -> None:
         self._running = running
+        self._tell = asked
         self._owner = os.getpid()
         self._asked = False
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._owner:
-            _end_child(number)
+            end_child(number)
         elif not self._asked:
             self._asked = True
+            self._tell()
             self._running.request_stop()
         else:
             self._running.force()
@@ -265,7 +258,7 @@ class _Ending:
                 raise _Forced
 
 
-def _end_child(number: int) -> None:
+def end_child(number: int) -> None:
     """A handler's process inherits the handlers: Ctrl-C is for its parent, who drains; SIGTERM was meant for it."""
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)

@@ -37,6 +37,13 @@ class RefusalReason(StrEnum):
     BANNED = "banned"  # its host is banned for a while
 
 
+class ProcessRole(StrEnum):
+    """What a child process was for."""
+
+    HANDLER = "handler"  # one request of the forks engine
+    WORKER = "worker"  # a worker of a service
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened at a server.
@@ -193,10 +200,103 @@ class WorkerExited(Event):
     Attributes:
         pid: its process id.
         exit_code: its exit status, or the negated number of the signal that killed it.
+        role: what it was: the process of one handler, or a worker of a service (whose supervisor is `server`).
     """
 
     pid: int
     exit_code: int
+    role: ProcessRole = ProcessRole.HANDLER
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStarted(Event):
+    """A worker was forked, and is about to load its handler. `server` of this and the following is the supervisor.
+
+    Attributes:
+        pid: its process id.
+        slot: its place among the workers, from 0 on; a successor takes the place of its predecessor.
+    """
+
+    pid: int
+    slot: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReady(Event):
+    """A worker accepts at every endpoint, `seconds` after it was forked."""
+
+    pid: int
+    slot: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerFailed(Event):
+    """A worker could not start, for the `reason` that it gives."""
+
+    pid: int
+    slot: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRestarted(Event):
+    """The place of a worker that has gone unasked is filled again after `seconds`."""
+
+    slot: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerWorn(Event):
+    """A worker has had its share of connections, or of memory (the `reason`), and is replaced by a fresh one."""
+
+    pid: int
+    slot: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReloadStarted(Event):
+    """So many `workers` are replaced, one by one."""
+
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReloadFinished(Event):
+    """All workers are replaced, `seconds` after the reload began; the old ones may still drain."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReloadFailed(Event):
+    """A new worker could not start, because of `error`: those that were not replaced yet go on."""
+
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOverStarted(Event):
+    """A new version of the program was started, as process `pid`, with the same listeners."""
+
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOverFinished(Event):
+    """The new version, process `pid`, has taken over, and the old one retires."""
+
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOverFailed(Event):
+    """The new version, process `pid`, has not taken over, because of `error`; the old one goes on."""
+
+    pid: int
+    error: str
 
 
 class HeaderLookup(Protocol):

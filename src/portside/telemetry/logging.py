@@ -17,6 +17,9 @@ from portside.telemetry.bus import Subscription, subscribe
 
 _logger = logging.getLogger("portside")
 
+# What the log calls a process.
+_PROCESS = {events.ProcessRole.HANDLER: "the handler's process", events.ProcessRole.WORKER: "the worker"}
+
 _Row = tuple[int, Callable[[Any], str]]
 
 TROUBLE: dict[type[events.Event], _Row] = {
@@ -50,7 +53,20 @@ TROUBLE: dict[type[events.Event], _Row] = {
         logging.WARNING,
         lambda e: f"the certificates' files have changed and cannot be used, the ones before stay: {e.error}",
     ),
-    events.WorkerExited: (logging.ERROR, lambda e: f"the handler's process {e.pid} ended with {e.exit_code}"),
+    events.WorkerExited: (logging.ERROR, lambda e: f"{_PROCESS[e.role]} {e.pid} ended with {e.exit_code}"),
+    events.WorkerFailed: (logging.ERROR, lambda e: f"the worker {e.pid} could not start: {e.reason}"),
+    events.WorkerRestarted: (
+        logging.WARNING,
+        lambda e: f"a worker is started in its place{f' in {e.seconds:.3g} s' if e.seconds else ''}",
+    ),
+    events.ReloadFailed: (
+        logging.ERROR,
+        lambda e: f"the reload has failed, and the workers that there were go on: {e.error}",
+    ),
+    events.HandOverFailed: (
+        logging.ERROR,
+        lambda e: f"the new version, process {e.pid}, has not taken over, and this one goes on: {e.error}",
+    ),
 }
 
 ACTIVITY: dict[type[events.Event], _Row] = {
@@ -64,6 +80,13 @@ ACTIVITY: dict[type[events.Event], _Row] = {
         lambda e: f"drained: {e.cut} connections cut, {e.abandoned} handlers abandoned",
     ),
     events.CertificateReloaded: (logging.INFO, lambda _: "new handshakes use the certificates' files as they are now"),
+    events.WorkerStarted: (logging.INFO, lambda e: f"the worker {e.pid} starts"),
+    events.WorkerReady: (logging.INFO, lambda e: f"the worker {e.pid} is ready after {e.seconds:.3g} s"),
+    events.WorkerWorn: (logging.INFO, lambda e: f"the worker {e.pid} is replaced: {e.reason}"),
+    events.ReloadStarted: (logging.INFO, lambda e: f"replacing {e.workers} workers, one by one"),
+    events.ReloadFinished: (logging.INFO, lambda e: f"the workers were replaced in {e.seconds:.3g} s"),
+    events.HandOverStarted: (logging.INFO, lambda e: f"the new version starts as process {e.pid}"),
+    events.HandOverFinished: (logging.INFO, lambda e: f"the new version, process {e.pid}, has taken over"),
     events.ServerStarted: (logging.INFO, lambda e: f"serving at {address_text(e.address)}"),
     events.ServerStopped: (logging.INFO, lambda e: f"stopped serving at {address_text(e.address)}"),
     events.ScriptFailed: (logging.ERROR, lambda e: f"the CGI script {e.script!r} {_ending(e)}"),
