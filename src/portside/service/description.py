@@ -17,12 +17,12 @@ from portside.policy.access import Access
 from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.admin.options import Admin
-
-# What holds in the modern face where nobody says otherwise.
-LIMITS = Limits()
 from portside.service.loading import Deferred
 from portside.service.privileges import Identity
 from portside.service.workers import Workers
+
+# What holds in the modern face where nobody says otherwise.
+LIMITS = Limits()
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
