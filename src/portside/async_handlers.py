@@ -8,8 +8,8 @@ from typing import Any
 from portside.frames import READ_SIZE
 from portside.framing import Codec, FrameTooLong, Lines
 from portside.handlers import Handler, send_datagram
-from portside.policy.handshakes import TLSRequest, start_tls_async
-from portside.starttls import injected, startable
+from portside.policy.async_handshakes import TLSRequest, TLSWriter, start_tls_async
+from portside.starttls import injected, settle, startable
 
 
 class AsyncRequestHandler(Handler):
@@ -129,6 +129,8 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
     limit: int = 65_536
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    _portside_secured = False  # whether asyncio's TLS is between the socket and the protocol
+    _portside_broken = False  # whether a handshake has failed, after which asyncio tells nobody of the connection's end
 
     async def setup(self) -> None:
         """Make `reader` and `writer`. May be extended."""
@@ -136,12 +138,13 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         self.reader = self._reader()
         protocol = _Protocol(self.reader, self._settle)
         if isinstance(self.request, TLSRequest):
-            transport = self.request.transport
+            transport, self._portside_secured = self.request.transport, True
             self.request.hand_over(protocol)
         else:
             self.request.setblocking(False)
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
-        self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
+        writer_class = TLSWriter if self._portside_secured else asyncio.StreamWriter
+        self.writer = writer_class(transport, protocol, self.reader, loop)
 
     async def start_tls(self, tls: Any = None) -> None:
         """Go on encrypted: shake hands, and make `reader` and `writer` anew (STARTTLS).
@@ -154,10 +157,16 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         before, reader = self.reader, self._reader()
         protocol = _Protocol(reader, self._settle)
         context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
-        transport = await start_tls_async(self.writer.transport, protocol, context, seconds)
+        self._portside_secured = True
+        try:
+            transport = await start_tls_async(self.writer.transport, protocol, context, seconds)
+        except BaseException:
+            self._portside_broken = True
+            raise
         before.set_exception(ValueError("start_tls() has put another reader in the place of this one: self.reader"))
         self.reader = reader
-        self.writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+        self._portside_plain = self.writer  # which would close its transport, and with it this one, if nobody held it
+        self.writer = TLSWriter(transport, protocol, reader, asyncio.get_running_loop())
 
     def _portside_unread(self) -> bool:
         """Whether bytes of the client's have arrived, and were not taken by the handler yet."""
@@ -173,11 +182,11 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
             self.writer.transport.abort()
 
     def _settle(self, error: Exception | None) -> None:
-        """The transport is about to close the socket: the server's record must ask it for its figures before."""
-        machine = getattr(self.server, "_portside", None)
-        record = machine and machine.connections.get(self.request)
-        if record:
-            record.settle(lost=isinstance(error, ConnectionError))
+        """The transport is about to close the socket: the server's record must ask it for its figures before.
+
+        With TLS it has closed it, which it does of itself only when the client has left.
+        """
+        settle(self.server, self.request, lost=self._portside_secured or isinstance(error, ConnectionError))
 
     def _reader(self) -> asyncio.StreamReader:
         """Without a timeout, without a deadline: its bookkeeping is half the price of a short line."""
@@ -187,6 +196,12 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
 
     async def finish(self) -> None:
         """Send what is left, and close. May be extended."""
+        if self._portside_secured:
+            settle(self.server, self.request)
+            self._portside_secured = False  # that the connection ends is this handler's doing from now on
+        if self._portside_broken:
+            self.writer.transport.abort()
+            return
         self.writer.close()
         with contextlib.suppress(OSError):  # the client left before it had read everything
             await self.writer.wait_closed()

@@ -10,6 +10,7 @@ from typing import Any
 
 from portside.frames import FrameReader
 from portside.framing import Codec, Lines
+from portside.gates import TurnedAway
 from portside.peer import Peer, tls_facts
 from portside.policy.handshakes import say_goodbye, shake_hands
 from portside.starttls import buffered, injected, settle, startable
@@ -136,9 +137,16 @@ class StreamRequestHandler(BaseRequestHandler):
         self.rfile.close()
         context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
         self._portside_given = self.request
-        self.request = self.connection = shake_hands(self.connection, context, seconds)
-        self._portside_secured = True
+        try:
+            self._portside_go_on(shake_hands(self.connection, context, seconds))
+        except TurnedAway as error:
+            self._portside_go_on(error.request or self.connection)
+            raise
         self._portside_open()
+
+    def _portside_go_on(self, sock: Any) -> None:
+        self.request = self.connection = sock
+        self._portside_secured = True
 
     def _portside_unread(self) -> bool:
         """Whether bytes of the client's have been read from the kernel, and not yet by the handler."""
