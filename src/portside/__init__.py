@@ -39,16 +39,23 @@ if TYPE_CHECKING:
         FramedRequestHandler,
         StreamRequestHandler,
     )
+    from portside.peer import Peer
+    from portside.policy.certificates import Certificate, TLSError
+    from portside.policy.tls import TLS, ClientTLS, ContextTLS
     from portside.service.description import Service
     from portside.service.embedding import embed
     from portside.service.running import Running, serve, start
 
 __all__ = [
+    "TLS",
     "AsyncDatagramRequestHandler",
     "AsyncFramedRequestHandler",
     "AsyncRequestHandler",
     "AsyncStreamRequestHandler",
     "BaseRequestHandler",
+    "Certificate",
+    "ClientTLS",
+    "ContextTLS",
     "DatagramClient",
     "DatagramRequestHandler",
     "Endpoint",
@@ -56,12 +63,14 @@ __all__ = [
     "Event",
     "FramedRequestHandler",
     "Lock",
+    "Peer",
     "Queue",
     "Running",
     "Semaphore",
     "Service",
     "StreamClient",
     "StreamRequestHandler",
+    "TLSError",
     "await_",
     "connect",
     "embed",
@@ -84,6 +93,9 @@ _HOMES = {
     "AsyncRequestHandler": "portside.async_handlers",
     "AsyncStreamRequestHandler": "portside.async_handlers",
     "BaseRequestHandler": "portside.handlers",
+    "Certificate": "portside.policy.certificates",
+    "ClientTLS": "portside.policy.tls",
+    "ContextTLS": "portside.policy.tls",
     "DatagramClient": "portside.client",
     "DatagramRequestHandler": "portside.handlers",
     "Endpoint": "portside.endpoints",
@@ -91,12 +103,15 @@ _HOMES = {
     "Event": "portside.core.sync",
     "FramedRequestHandler": "portside.handlers",
     "Lock": "portside.core.sync",
+    "Peer": "portside.peer",
     "Queue": "portside.core.queues",
     "Running": "portside.service.running",
     "Semaphore": "portside.core.sync",
     "Service": "portside.service.description",
     "StreamClient": "portside.client",
     "StreamRequestHandler": "portside.handlers",
+    "TLS": "portside.policy.tls",
+    "TLSError": "portside.policy.certificates",
     "await_": "portside.core.awaiting",
     "connect": "portside.client",
     "embed": "portside.service.embedding",

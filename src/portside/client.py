@@ -5,13 +5,18 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from portside.endpoints import Endpoint
 from portside.frames import FrameReader
 from portside.framing import Codec, Lines
 from portside.handlers import SocketWriter
 from portside.reading import PatientReader
+
+if TYPE_CHECKING:
+    import ssl
+
+    from portside.policy.tls import ClientTLS
 
 # Bytes of the largest datagram that is received whole.
 _LARGEST = 65_535
@@ -144,8 +149,11 @@ class StreamClient(Client):
         raise EOFError(f"{self.endpoint} has ended the connection")
 
     def end(self) -> None:
-        """Tell the server that nothing more comes; its answers can still be read."""
-        self.socket.shutdown(socket.SHUT_WR)
+        """Tell the server that nothing more comes; its answers can still be read.
+
+        Over TLS the end comes without TLS's own goodbye, after which Python reads nothing more.
+        """
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the connection and its files. May be called again."""
@@ -188,7 +196,11 @@ class DatagramClient(Client):
 
 
 def connect(
-    endpoint: str | int | Endpoint, *, timeout: float | None = None, codec: Codec | None = None
+    endpoint: str | int | Endpoint,
+    *,
+    timeout: float | None = None,
+    codec: Codec | None = None,
+    tls: "ClientTLS | ssl.SSLContext | None" = None,
 ) -> "StreamClient | DatagramClient":
     """Connect to an endpoint.
 
@@ -196,6 +208,8 @@ def connect(
         endpoint: an endpoint's text, a port of the loopback interface, or an `Endpoint`.
         timeout: seconds that connecting, and later each operation, may wait; None for ever.
         codec: how frames are written on the wire; lines where none is given. Datagrams need none.
+        tls: how to encrypt the connection, and whom to trust; None is `ClientTLS()` for tls:// and https:// endpoints,
+            and no TLS for others.
 
     Returns:
         A `StreamClient`, or for a datagram endpoint a `DatagramClient`; either is a context manager.
@@ -204,13 +218,44 @@ def connect(
 
     Raises:
         EndpointError: the text is no endpoint.
-        OSError: nobody is there; TimeoutError: nobody answered in time.
+        TypeError: TLS is for connections, and the endpoint is of datagrams.
+        OSError: nobody is there; TimeoutError: nobody answered in time; ssl.SSLCertVerificationError: it is not the
+            server that it should be.
     """
     where = Endpoint.parse(endpoint)
+    if tls is not None and not where.is_stream:
+        raise TypeError(f"{where} cannot have TLS, which is for connections: leave tls=... out")
     sock = where.connect(timeout, network=_network())
+    if tls is not None or where.is_tls:
+        sock = encrypted(sock, where, tls)
     if where.is_stream:
         return StreamClient(sock, where, timeout, codec or Lines())
     return DatagramClient(sock, where, timeout)
+
+
+def encrypted(sock: socket.socket, endpoint: Endpoint, tls: "ClientTLS | ssl.SSLContext | None") -> socket.socket:
+    """The client's side of a handshake, within the socket's timeout.
+
+    Args:
+        sock: connected to the endpoint; it goes over to what is returned, or is closed.
+        endpoint: whose host the server must be, unless `tls` names another.
+        tls: see `connect`.
+
+    Raises:
+        OSError: the server does not shake hands, or is not who it should be.
+    """
+    from portside.policy.tls import ClientTLS
+
+    tls = ClientTLS(alpn=("http/1.1",) if endpoint.scheme == "https" else ()) if tls is None else tls
+    name = (tls.server_name if isinstance(tls, ClientTLS) else None) or endpoint.host or "localhost"
+    try:
+        context = tls.context() if isinstance(tls, ClientTLS) else tls
+        return context.wrap_socket(sock, server_hostname=name.partition("%")[0])
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            error.add_note(f"while connecting to {endpoint}")
+        raise
 
 
 def _network() -> Any:

@@ -249,6 +249,7 @@ class FramedRequestHandler(StreamRequestHandler):
     """
 
     codec: Codec = Lines()
+    _portside_frames: FrameReader
 
     def setup(self) -> None:
         """Make `frames`, on top of `rfile`. May be extended."""

@@ -19,8 +19,10 @@ def startable(peer: Peer, server: Any, tls: Any) -> Any:
         ValueError: there is none, or the connection is encrypted already.
     """
     if peer.tls_version is not None:
-        raise ValueError("start_tls() on a connection that is encrypted already: where the server's tls is made with "
-                         "starttls=True, handlers begin without")
+        raise ValueError(
+            "start_tls() on a connection that is encrypted already: where the server's tls is made with "
+            "starttls=True, handlers begin without"
+        )
     policy = getattr(server, "tls", None) if tls is None else tls
     if not hasattr(policy, "fresh_context"):
         raise ValueError(f"start_tls() by {policy!r}: give the server tls=TLS(cert, key, starttls=True)")

@@ -11,7 +11,8 @@ from typing import Any
 
 import trustme
 
-from portside.policy.tls import TLS, Certificate
+from portside.policy.certificates import Certificate
+from portside.policy.tls import TLS
 from tests.conftest import DEADLINE
 from tests.engines.kit import remember
 

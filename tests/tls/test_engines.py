@@ -71,7 +71,7 @@ def test_certificate_by_name(kit: Kit, pki: PKI) -> None:
     with serving(kit, kit.handlers.Echo, tls=pki.named()) as stand:
         found = [shown(stand, pki.trusting(), name) for name in ("localhost", "SHOP.example.org", "a.example.net")]
         assert found == [fingerprint_of(path) for path in (pki.local, pki.shop, pki.any)]
-        with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'a.b.example.net'"):
+        with pytest.raises(ssl.SSLCertVerificationError, match="is not valid for"):
             shown(stand, pki.trusting(), "a.b.example.net")
 
 
@@ -95,15 +95,20 @@ def say_goodbye_and_leave(client: Any) -> None:
     leave(client)
 
 
+def shaken(stand: Stand, pki: PKI) -> Any:
+    """A client behind its handshake, to be closed by hand."""
+    return pki.trusting().wrap_socket(stand.dial(), server_hostname="localhost")
+
+
 @pytest.mark.parametrize("how", [leave, say_goodbye_and_leave, reset])
 def test_client_that_leaves_is_no_failure(kit: Kit, pki: PKI, journal: Journal, how: Callable[[Any], None]) -> None:
     if how is reset and kit.forks:
         pytest.skip("a copy in the child is not reset")
     with serving(kit, kit.handlers.Floods, tls=pki.tls(), handler_args={"journal": journal}) as stand:
-        with pki.trusting().wrap_socket(stand.dial(), server_hostname="localhost") as client:
-            client.recv(100)
-            how(client)
-            assert journal.next("ConnectionClosed").reason == CloseReason.CLIENT_LEFT
+        client = shaken(stand, pki)
+        client.recv(100)
+        how(client)
+        assert journal.next("ConnectionClosed").reason == CloseReason.CLIENT_LEFT
     assert journal.all("HandlerFailed") == []
 
 
@@ -112,13 +117,13 @@ def test_client_that_ends_its_side_and_reads_nothing_holds_nobody_up(kit: Kit, p
     if kit.is_serial:
         pytest.skip("one client at a time")
     with serving(kit, kit.handlers.Floods, tls=pki.tls(), handler_args={"journal": journal}) as stand:
-        with pki.trusting().wrap_socket(stand.dial(), server_hostname="localhost") as client:
-            client.sendall(bytes(PIECE * 4))  # more than a reader keeps that nobody reads from
-            socket.socket.shutdown(client, socket.SHUT_WR)
-            with secured(stand.dial(), pki.trusting()) as other:
-                assert len(other.recv(PIECE)) > 0
-                leave(other)
-            leave(client)
+        client = shaken(stand, pki)
+        client.sendall(bytes(PIECE * 4))  # more than a reader keeps that nobody reads from
+        socket.socket.shutdown(client, socket.SHUT_WR)
+        with secured(stand.dial(), pki.trusting()) as other:
+            assert len(other.recv(PIECE)) > 0
+            leave(other)
+        leave(client)
 
 
 def test_failure_of_a_handler_is_one(kit: Kit, pki: PKI, journal: Journal) -> None:

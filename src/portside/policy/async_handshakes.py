@@ -96,7 +96,7 @@ async def shake_hands_async(sock: Any, context: ssl.SSLContext, seconds: float) 
 
 
 async def start_tls_async(
-    transport: asyncio.Transport, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float
+    transport: Any, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float
 ) -> asyncio.Transport:
     """A handshake on a transport that has been used without TLS; `protocol` receives what comes after it.
 
@@ -120,9 +120,9 @@ async def start_tls_async(
 class TLSWriter(asyncio.StreamWriter):
     """asyncio's writer, for TLS.
 
-    When the client has ended its side, asyncio's TLS drops what is written, without a word, and `drain` may neither wait
-    nor fail: a handler that writes without end would keep the event loop for ever. Python 3.13 does so for a connection
-    that was reset, too.
+    When the client has ended its side, asyncio's TLS drops what is written, without a word, and its `drain` neither
+    waits nor fails: a handler that writes without end would keep the event loop for ever. In Python 3.11 it does the
+    same for a connection that was reset.
     """
 
     _dropped = False
@@ -141,7 +141,7 @@ class TLSWriter(asyncio.StreamWriter):
         """Wait while the client is slow to read.
 
         Raises:
-            TurnedAway: a ConnectionError. The client had ended the connection, or its side of it, before the last write.
+            TurnedAway: a ConnectionError. The client had ended its side of the connection before the last write.
         """
         if self._dropped:
             raise TurnedAway(CloseReason.CLIENT_LEFT, "the client has ended the connection")

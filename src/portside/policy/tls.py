@@ -293,7 +293,9 @@ def _trust(context: ssl.SSLContext, path: StrPath) -> None:
     except (ssl.SSLError, ValueError) as error:
         if isinstance(error, TLSError):
             raise
-        raise TLSError(f"{shown(path)} holds no certificates: give a PEM file with -----BEGIN CERTIFICATE-----") from error
+        raise TLSError(
+            f"{shown(path)} holds no certificate: give a PEM file with -----BEGIN CERTIFICATE-----"
+        ) from error
 
 
 # Checks
@@ -308,8 +310,8 @@ def _checked_asking(value: str | None, authority: StrPath | None) -> ClientCerti
     asked = ClientCertificates(value)
     if (asked is ClientCertificates.NO) != (authority is None):
         raise TLSError(
-            f"client_certificates={asked.value!r} and client_ca={authority!r} do not go together: whom to trust is told "
-            "where clients are asked, and only there"
+            f"client_certificates={asked.value!r} and client_ca={authority!r} do not go together: whom to trust is "
+            "told where clients are asked, and only there"
         )
     return asked
 

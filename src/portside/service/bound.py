@@ -1,5 +1,7 @@
 """Servers that listen: what a service is made of, wherever its loops run."""
 
+import dataclasses
+
 from portside.endpoints import Endpoint
 from portside.servers import TCPServer
 from portside.service.building import build
@@ -18,7 +20,7 @@ class Bound:
 
     def __init__(self, service: Service) -> None:
         self.servers: tuple[TCPServer, ...] = tuple(build(service))
-        self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
+        self.endpoints = tuple(map(_bound, self.servers, service.endpoints))
         self._drain = service.drain
         self._error: BaseException | None = None
 
@@ -55,3 +57,8 @@ class Bound:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _bound(server: TCPServer, asked: Endpoint) -> Endpoint:
+    found = Endpoint.from_socket(server.socket)
+    return dataclasses.replace(found, scheme=asked.scheme) if asked.is_tls else found

@@ -10,6 +10,7 @@ from typing import Any
 from portside.binding import explain_bind_error
 from portside.endpoints import Endpoint, adopt
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, SerialMixIn, ThreadingMixIn
+from portside.policy.tls import TLS, ContextTLS
 from portside.servers import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from portside.service.description import Service
 
@@ -32,17 +33,18 @@ def build(service: Service) -> list[TCPServer]:
         EndpointError: an inherited descriptor is no socket.
     """
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(_build_one(service, endpoint)) for endpoint in service.endpoints]
+        described = zip(service.endpoints, service.encryption, strict=True)
+        servers = [stack.enter_context(_build_one(service, endpoint, tls)) for endpoint, tls in described]
         stack.pop_all()
     return servers
 
 
-def _build_one(service: Service, endpoint: Endpoint) -> TCPServer:
+def _build_one(service: Service, endpoint: Endpoint, tls: TLS | ContextTLS | None) -> TCPServer:
     try:
         transport = _transport(endpoint)
     except OSError as error:  # a host name that nobody knows
         raise explain_bind_error(error, str(endpoint)) from error
-    attributes = _engine_attributes(service) | _endpoint_attributes(endpoint, transport)
+    attributes = _engine_attributes(service) | _endpoint_attributes(endpoint, transport) | {"tls": tls}
     server_class = type(transport.__name__, (_MIX_INS[service.engine], transport), attributes)
     server: TCPServer = server_class(
         _address(endpoint), service.handler, bind_and_activate=False, handler_args=service.handler_args

@@ -11,6 +11,8 @@ from portside.async_handlers import AsyncDatagramRequestHandler, AsyncRequestHan
 from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from portside.policy.tls import TLS, ContextTLS
+from portside.service.encryption import encryption_of
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -27,6 +29,8 @@ class Service:
             engine's default: 10,000 threads or tasks, 40 child processes. Without effect on the serial engine.
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
+        tls: how connections are encrypted, at every endpoint; None leaves that to the endpoints.
+        encryption: the same for each endpoint, those taken into account that name a certificate themselves.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -39,6 +43,8 @@ class Service:
     max_handlers: int | None = None
     drain: float = DRAIN_SECONDS
     handler_args: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    tls: TLS | ContextTLS | None = None
+    encryption: tuple[TLS | ContextTLS | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_endpoints(self.endpoints)
@@ -46,6 +52,8 @@ class Service:
         _check_numbers(self.max_handlers, self.drain)
         _check_arguments(self.handler_args)
         _check_handler(self.handler, self.engine, self.endpoints)
+        encryption = tuple(encryption_of(endpoint, self.tls) for endpoint in self.endpoints)
+        object.__setattr__(self, "encryption", encryption)
 
 
 def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:

@@ -9,6 +9,7 @@ from portside.core.driving import AsyncioDriver, Driver, GeventDriver, driven_by
 from portside.core.waiting import running_hub
 from portside.endpoints import Endpoint
 from portside.engines.compiled import core
+from portside.policy.tls import TLS, ContextTLS
 from portside.servers import TCPServer
 from portside.service.bound import Bound
 from portside.service.description import Service
@@ -226,6 +227,7 @@ def embed(
     max_handlers: int | None = None,
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
+    tls: TLS | ContextTLS | None = None,
 ) -> Embedding:
     """Serve with the green engine inside a running event loop, in its thread.
 
@@ -239,6 +241,7 @@ def embed(
         max_handlers: handlers at once, at each endpoint; None is 10,000.
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
+        tls: how connections are encrypted.
 
     Returns:
         A context manager, which gives what `start` does: `endpoints`, `servers`, `request_stop`, `force`; and `stop`
@@ -257,5 +260,6 @@ def embed(
             max_handlers=max_handlers,
             drain=drain,
             handler_args=handler_args or {},
+            tls=tls,
         )
     )

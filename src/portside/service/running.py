@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
+from portside.policy.tls import TLS, ContextTLS
 from portside.servers import TCPServer
 from portside.service.bound import Bound
 from portside.service.description import EngineName, Service
@@ -128,6 +129,7 @@ def start(
     max_handlers: int | None = None,
     drain: float = 30.0,
     handler_args: Mapping[str, Any] | None = None,
+    tls: TLS | ContextTLS | None = None,
 ) -> Running:
     """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
 
@@ -138,6 +140,7 @@ def start(
         max_handlers: handlers at once, at each endpoint; None is the engine's default.
         drain: seconds that handlers get to finish when the block ends.
         handler_args: keyword arguments for the handler.
+        tls: how connections are encrypted; None leaves that to endpoints such as "tls://:9000?cert=FILE&key=FILE".
 
     Returns:
         A context manager that accepts clients already; its `endpoints` are what was bound.
@@ -154,6 +157,7 @@ def start(
             max_handlers=max_handlers,
             drain=drain,
             handler_args=handler_args or {},
+            tls=tls,
         )
     )
     running.start()
