@@ -26,7 +26,7 @@ LAYERS = (
     ("apps",),
     ("",),
     ("http", "wsgi", "xmlrpc"),
-    ("client", "service", "socketserver"),
+    ("client", "encrypted", "service", "socketserver"),
     ("async_handlers", "handlers", "servers", "starttls", "transports"),
     ("engines",),
     ("acceptor", "blame", "connections", "dispatcher", "drain", "finishing", "lifecycle", "spare", "waker"),

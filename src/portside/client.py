@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
+from portside.encrypted import EncryptedSocket
 from portside.endpoints import Endpoint
 from portside.frames import FrameReader
 from portside.framing import Codec, Lines
@@ -77,13 +78,13 @@ class Client:
     """A connected socket, and what to say through it.
 
     Attributes:
-        socket: the connected socket.
+        socket: the connected socket; with TLS an `EncryptedSocket`, which has what clients need of one.
         endpoint: where it is connected to.
 
     Resource handling: the socket, from construction to `close()` or the end of a `with` block.
     """
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, timeout: float | None) -> None:
+    def __init__(self, sock: Any, endpoint: Endpoint, timeout: float | None) -> None:
         self.socket = sock
         self.endpoint = endpoint
         sock.settimeout(timeout)
@@ -116,7 +117,7 @@ class StreamClient(Client):
         frames: yields each frame (bytes) that the server sends, and ends when the server has.
     """
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, timeout: float | None, codec: Codec) -> None:
+    def __init__(self, sock: Any, endpoint: Endpoint, timeout: float | None, codec: Codec) -> None:
         super().__init__(sock, endpoint, timeout)
         self.codec = codec
         self.rfile = PatientReader(self._receive)
@@ -125,7 +126,8 @@ class StreamClient(Client):
 
     def _receive(self, size: int) -> bytes:
         self._patience.apply()
-        return self.socket.recv(size)
+        data: bytes = self.socket.recv(size)
+        return data
 
     def send(self, *frames: bytes) -> None:
         """Send frames, all of them in one write.
@@ -149,11 +151,8 @@ class StreamClient(Client):
         raise EOFError(f"{self.endpoint} has ended the connection")
 
     def end(self) -> None:
-        """Tell the server that nothing more comes; its answers can still be read.
-
-        Over TLS the end comes without TLS's own goodbye, after which Python reads nothing more.
-        """
-        socket.socket.shutdown(self.socket, socket.SHUT_WR)
+        """Tell the server that nothing more comes; its answers can still be read."""
+        self.socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the connection and its files. May be called again."""
@@ -192,7 +191,8 @@ class DatagramClient(Client):
             OSError: nobody is there, or TimeoutError: nothing came in time.
         """
         self._patience.apply()
-        return self.socket.recv(_LARGEST)
+        data: bytes = self.socket.recv(_LARGEST)
+        return data
 
 
 def connect(
@@ -225,7 +225,7 @@ def connect(
     where = Endpoint.parse(endpoint)
     if tls is not None and not where.is_stream:
         raise TypeError(f"{where} cannot have TLS, which is for connections: leave tls=... out")
-    sock = where.connect(timeout, network=_network())
+    sock: Any = where.connect(timeout, network=_network())
     if tls is not None or where.is_tls:
         sock = encrypted(sock, where, tls)
     if where.is_stream:
@@ -233,8 +233,8 @@ def connect(
     return DatagramClient(sock, where, timeout)
 
 
-def encrypted(sock: socket.socket, endpoint: Endpoint, tls: "ClientTLS | ssl.SSLContext | None") -> socket.socket:
-    """The client's side of a handshake, within the socket's timeout.
+def encrypted(sock: socket.socket, endpoint: Endpoint, tls: "ClientTLS | ssl.SSLContext | None") -> EncryptedSocket:
+    """The client's side of a handshake, in which each wait lasts as long as the socket's timeout.
 
     Args:
         sock: connected to the endpoint; it goes over to what is returned, or is closed.
@@ -250,7 +250,7 @@ def encrypted(sock: socket.socket, endpoint: Endpoint, tls: "ClientTLS | ssl.SSL
     name = (tls.server_name if isinstance(tls, ClientTLS) else None) or endpoint.host or "localhost"
     try:
         context = tls.context() if isinstance(tls, ClientTLS) else tls
-        return context.wrap_socket(sock, server_hostname=name.partition("%")[0])
+        return EncryptedSocket(sock, context, name.partition("%")[0])
     except BaseException as error:
         sock.close()
         if isinstance(error, OSError):

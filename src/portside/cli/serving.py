@@ -11,9 +11,13 @@ from typing import Any
 
 from portside.apps.diagnostics import DIAGNOSTICS
 from portside.cli.failure import Failure
+from portside.cli.tls import tls_of
 from portside.service.description import Service
+from portside.service.encryption import HTTP
 from portside.service.running import Running, ended_by_signals
 from portside.telemetry.logging import attach
+
+_WEB = ("http", "wsgi")  # the commands that speak HTTP
 
 
 def serve(options: Namespace) -> None:
@@ -114,6 +118,7 @@ def _bind(handler: Any, engine: Any, options: Namespace) -> Running:
                 engine=engine,
                 max_handlers=options.max_handlers,
                 drain=options.drain,
+                tls=tls_of(options.tls, HTTP if options.command in _WEB else ()),
             )
         )
     except OSError as error:
