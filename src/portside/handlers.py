@@ -14,6 +14,7 @@ from portside.admission import Admission
 from portside.dispatcher import Dispatcher
 from portside.frames import FrameReader, bounded
 from portside.framing import Codec, Lines
+from portside.gates import TurnedAway
 from portside.peer import Peer, tls_facts
 from portside.policy.handshakes import say_goodbye, shake_hands
 from portside.policy.peers import peer_of
@@ -165,9 +166,16 @@ class StreamRequestHandler(BaseRequestHandler):
         self.rfile.close()
         context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
         self._portside_given = self.request
-        self.request = self.connection = shake_hands(self.connection, context, seconds)
-        self._portside_secured = True
+        try:
+            self._portside_go_on(shake_hands(self.connection, context, seconds))
+        except TurnedAway as error:
+            self._portside_go_on(error.request or self.connection)
+            raise
         self._portside_open()
+
+    def _portside_go_on(self, sock: Any) -> None:
+        self.request = self.connection = sock
+        self._portside_secured = True
 
     def _portside_unread(self) -> bool:
         """Whether bytes of the client's have been read from the kernel, and not yet by the handler."""
@@ -275,6 +283,7 @@ class FramedRequestHandler(StreamRequestHandler):
     """
 
     codec: Codec = Lines()
+    _portside_frames: FrameReader
 
     def setup(self) -> None:
         """Make `frames`, on top of `rfile`. May be extended."""

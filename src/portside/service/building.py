@@ -40,8 +40,8 @@ def build(service: Service, listeners: Sequence[socket.socket] | None = None) ->
     with contextlib.ExitStack() as stack:
         servers = []
         ready: Sequence[socket.socket | None] = listeners or [None] * len(service.endpoints)
-        for endpoint, listener in zip(service.endpoints, ready, strict=True):
-            server_class = _server_class(endpoint, _MIX_INS[service.engine], attributes, listener)
+        for endpoint, tls, listener in zip(service.endpoints, service.encryption, ready, strict=True):
+            server_class = _server_class(endpoint, _MIX_INS[service.engine], {**attributes, "tls": tls}, listener)
             server = server_class(
                 _address(endpoint), service.handler, bind_and_activate=False, handler_args=service.handler_args
             )

@@ -16,7 +16,9 @@ from portside.handlers import BaseRequestHandler, DatagramRequestHandler, Stream
 from portside.policy.access import Access
 from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.policy.tls import TLS, ContextTLS
 from portside.service.admin.options import Admin
+from portside.service.encryption import encryption_of
 from portside.service.loading import Deferred
 from portside.service.privileges import Identity
 from portside.service.workers import Workers
@@ -47,6 +49,8 @@ class Service:
         workers: how many processes serve, below a supervisor: a number, or `Workers`; None is this process alone.
         user: whose rights the service has once its endpoints are bound: a name or a number; None is whoever starts it.
         group: which group's; None is the user's own.
+        tls: how connections are encrypted, at every endpoint; None leaves that to the endpoints.
+        encryption: the same for each endpoint, those taken into account that name a certificate themselves.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -67,6 +71,8 @@ class Service:
     workers: "int | Workers | None" = None
     user: str | int | None = None
     group: str | int | None = None
+    tls: TLS | ContextTLS | None = None
+    encryption: tuple[TLS | ContextTLS | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.access is None:
@@ -83,6 +89,8 @@ class Service:
         Workers.of(self.workers)
         if (identity := self.identity) is not None:
             identity.check()
+        encryption = tuple(encryption_of(endpoint, self.tls) for endpoint in self.endpoints)
+        object.__setattr__(self, "encryption", encryption)
 
     @property
     def identity(self) -> Identity | None:
