@@ -191,6 +191,7 @@ class Admission:
 
     def _left(self, record: Connection) -> None:
         """A connection is gone. Called anywhere, at any moment; see `Connections.on_gone`."""
+        record.gone = True
         self.keeper.leave(record)
         if self._shaking:
             self._shaking.pop(record, None)

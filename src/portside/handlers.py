@@ -13,7 +13,7 @@ from portside.admission import Admission
 from portside.frames import FrameReader, bounded
 from portside.framing import Codec, Lines
 from portside.policy.peers import Peer, peer_of
-from portside.reading import reader_of
+from portside.reading import bounded_reader
 
 
 class Handler:
@@ -97,12 +97,11 @@ class StreamRequestHandler(BaseRequestHandler):
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm and getattr(self.connection, "family", None) in _INET:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.rfile = self.connection.makefile("rb", self.rbufsize)
         door = self._portside_door
-        if door is None or not self._portside_bounds_lines:
-            self.rfile = self.connection.makefile("rb", self.rbufsize)
-        else:
-            prompt = self.timeout is None and door.read_seconds is not None
-            self.rfile = reader_of(self.connection, self.rbufsize, door.limits.line_bytes, prompt=prompt)
+        if door is not None and self._portside_bounds_lines:
+            prompt, longest = self.timeout is None and door.read_seconds is not None, door.limits.line_bytes
+            self.rfile = bounded_reader(self.rfile, self.connection, self.rbufsize, longest, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(self.connection, "writes_whole"):
             self.wfile = SocketWriter(self.connection)
         else:
