@@ -4,12 +4,14 @@ Whatever can be said in the modern face is said to the classes of the drop-in fa
 """
 
 import contextlib
+import dataclasses
 import socket
 from typing import Any
 
 from portside.binding import explain_bind_error
 from portside.endpoints import Endpoint, adopt
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, SerialMixIn, ThreadingMixIn
+from portside.policy.access import Access
 from portside.servers import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from portside.service.description import Service
 
@@ -31,6 +33,8 @@ def build(service: Service) -> list[TCPServer]:
         OSError: an endpoint cannot be bound; the message says what to do about it.
         EndpointError: an inherited descriptor is no socket.
     """
+    if service.access is None:  # one for all endpoints, which can be told later
+        service = dataclasses.replace(service, access=Access())
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(_build_one(service, endpoint)) for endpoint in service.endpoints]
         stack.pop_all()

@@ -33,7 +33,7 @@ class Service:
         drain: seconds that handlers get to finish when the service ends; 30 as gunicorn and Kubernetes.
         handler_args: keyword arguments for the handler.
         limits: how many clients may come, how often, and how long they may stay, at each endpoint; None for no limits.
-        access: who may come in; None becomes an `Access` that lets everybody in until it is told otherwise.
+        access: who may come in; None for everybody, until the servers' `access` is told otherwise.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -50,8 +50,6 @@ class Service:
     access: Access | None = None
 
     def __post_init__(self) -> None:
-        if self.access is None:
-            object.__setattr__(self, "access", Access())
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
@@ -85,8 +83,8 @@ def _check_arguments(handler_args: object) -> None:
 def _check_policies(limits: object, access: object) -> None:
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits={limits!r} must be portside.Limits(...), or None for no limits")
-    if not isinstance(access, Access):
-        raise TypeError(f"access={access!r} must be portside.Access(...)")
+    if access is not None and not isinstance(access, Access):
+        raise TypeError(f"access={access!r} must be portside.Access(...), or None for everybody")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:
