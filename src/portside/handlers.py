@@ -19,7 +19,7 @@ from portside.peer import Peer, tls_facts
 from portside.policy.handshakes import say_goodbye, shake_hands
 from portside.policy.peers import peer_of
 from portside.policy.proxy_protocol import Proxied
-from portside.reading import reader_of
+from portside.reading import bounded_reader
 from portside.starttls import buffered, injected, settle, startable
 
 
@@ -121,11 +121,10 @@ class StreamRequestHandler(BaseRequestHandler):
 
     def _portside_open(self) -> None:
         connection, door = self.connection, self._portside_door
-        if door is None or not self._portside_bounds_lines:
-            self.rfile = connection.makefile("rb", self.rbufsize)
-        else:
-            prompt = self.timeout is None and door.read_seconds is not None
-            self.rfile = reader_of(connection, self.rbufsize, door.limits.line_bytes, prompt=prompt)
+        self.rfile = connection.makefile("rb", self.rbufsize)
+        if door is not None and self._portside_bounds_lines:
+            prompt, longest = self.timeout is None and door.read_seconds is not None, door.limits.line_bytes
+            self.rfile = bounded_reader(self.rfile, connection, self.rbufsize, longest, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(connection, "writes_whole"):
             self.wfile = SocketWriter(connection)
         else:

@@ -45,7 +45,7 @@ class Service:
         proxy_protocol: whether clients come through proxies that say who they are, and through which; None believes
             nobody.
         limits: how many clients may come, how often, and how long they may stay, at each endpoint; None for no limits.
-        access: who may come in; None becomes an `Access` that lets everybody in until it is told otherwise.
+        access: who may come in; None for everybody, until the servers' `access` is told otherwise.
         workers: how many processes serve, below a supervisor: a number, or `Workers`; None is this process alone.
         user: whose rights the service has once its endpoints are bound: a name or a number; None is whoever starts it.
         group: which group's; None is the user's own.
@@ -75,8 +75,6 @@ class Service:
     encryption: tuple[TLS | ContextTLS | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.access is None:
-            object.__setattr__(self, "access", Access())
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
@@ -147,8 +145,8 @@ def _check_proxy_protocol(proxy_protocol: object, endpoints: tuple[Endpoint, ...
 def _check_policies(limits: object, access: object) -> None:
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits={limits!r} must be portside.Limits(...), or None for no limits")
-    if not isinstance(access, Access):
-        raise TypeError(f"access={access!r} must be portside.Access(...)")
+    if access is not None and not isinstance(access, Access):
+        raise TypeError(f"access={access!r} must be portside.Access(...), or None for everybody")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:
