@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 90.0  # seconds; only what hangs takes as long, on any machine
@@ -29,13 +29,14 @@ class Process:
         module: which.
         options: its one argument.
         bare: it imports the standard library only, so that `site` need not look for anything else.
+        errors: where its standard error goes; None for the runner's own.
 
     Attributes:
         told: every line so far.
     """
 
     def __init__(
-        self, module: str, options: Mapping[str, Any], *, bare: bool = False
+        self, module: str, options: Mapping[str, Any], *, bare: bool = False, errors: IO[bytes] | None = None
     ) -> None:
         self.told: list[Told] = []
         self._news = threading.Condition()
@@ -45,6 +46,7 @@ class Process:
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors,
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read)

@@ -83,14 +83,15 @@ def descriptors(stage: Stage) -> None:
     """More connections than the service has descriptors; who was there before goes on."""
     stays = stage.row.clients["at_once"]
     stage.clients.wait(lambda: stage.clients.told[-1]["greeted"] >= stays, "the clients that stay to be there")
-    for wave in range(1, 4):
+    waves = stage.scene.count(3)
+    for wave in range(1, waves + 1):
         with stage.attack("silent", 500) as attackers:
             attackers.wait_opened()
             stage.service.wait_for("AcceptPaused", wave)
             stage.last(stage.scene.seconds(4.0))
             turned_away = attackers.total("ended")
         stage.service.wait_for("AcceptResumed", wave)
-    stage.outcome.tried = f"3 waves of 500 at 2 workers with 120 descriptors each, {turned_away} of the last turned away"
+    stage.outcome.tried = f"{waves} waves of 500 at 2 workers with 120 descriptors each, {turned_away} of the last turned away"
 
 
 # What happens to the service
@@ -228,7 +229,7 @@ def encrypted(folder: Path) -> Iterator[Mapping[str, Any]]:
 # Numbers for rows that need room: as many clients as there are, and fewer than an attack.
 BUSY = {"rate": 0.0, "at_once": 24}
 STAYING = {"rate": 0.0, "at_once": 24}
-SLOW_READERS = {"rate": 0.0, "at_once": 100}
+SLOW_READERS = {"rate": 0.0, "at_once": 40}
 
 ROWS = (
     Row(name="slow", title="10,000 connections that send one byte every 3 seconds", play=slow),
@@ -240,12 +241,13 @@ ROWS = (
         prepare=encrypted,
         manner={"tls": True},
         clients={"rate": 50.0},
+        quiet=300,
     ),
     Row(
         name="deaf",
         title="1,000 clients that never read",
         play=deaf,
-        service={"limits": {"write_seconds": 5.0}, "tells_of_the_deaf": True},
+        service={"limits": {"write_seconds": 2.0}, "tells_of_the_deaf": True},
     ),
     Row(name="resets", title="100,000 connections opened and reset", play=resets),
     Row(
@@ -269,13 +271,15 @@ ROWS = (
         title="20 rolling reloads and 5 hand-overs (SIGUSR2), 100,000 connections",
         play=reloads,
         clients=BUSY,
+        quiet=10_000,
     ),
     Row(
         name="sigterm",
         title="SIGTERM while clients read slowly",
         play=sigterm,
-        manner={"bulk": 4_000_000},
+        manner={"bulk": 8_000_000, "bulk_pause": 0.01},
         clients=SLOW_READERS,
+        quiet=200,
         ends=True,
     ),
     Row(name="disk", title="a full disk under the log", play=disk, prepare=full_disk),
@@ -284,6 +288,6 @@ ROWS = (
         title="the clock set back and forth",
         play=clock,
         prepare=wrong_clock,
-        service={"limits": {"idle_seconds": 3.0, "rate_per_host": 50.0}},
+        service={"limits": {"idle_seconds": 2.0, "rate_per_host": 50.0}},
     ),
 )

@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -17,14 +18,15 @@ class Service(Process):
 
     Args:
         options: for `program`.
+        errors: where its log goes.
 
     Attributes:
         supervisor: the process id of the present one, which a hand-over changes.
         port: where it listens.
     """
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        super().__init__("program", {"endpoint": "tcp://127.0.0.1:0", **options})
+    def __init__(self, options: dict[str, Any], errors: IO[bytes]) -> None:
+        super().__init__("program", {"endpoint": "tcp://127.0.0.1:0", **options}, errors=errors)
         self.supervisor = self.process.pid
         try:
             self.wait_for("WorkerReady", options["workers"])
@@ -71,7 +73,7 @@ class Service(Process):
         return []
 
 
-def settle(reached: Any, what: str, seconds: float = PATIENCE) -> None:
+def settle(reached: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Look until something that has no event is so.
 
     Raises:

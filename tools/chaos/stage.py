@@ -15,7 +15,6 @@ from tools.chaos.service import Service, nap, settle
 from tools.chaos.upkeep import Upkeep
 from tools.chaos.verdict import Excuse, Outcome, sort_out
 
-QUIET_CONVERSATIONS = 1_200  # of the quiet run before each attack; six seconds of it
 PER_ATTACKER = 5_000  # connections of one process: a quarter of the descriptors that a system commonly grants
 WORKERS = 2  # the service's
 RATE = 200.0  # conversations a second, where a row does not say otherwise: an even load that leaves room
@@ -56,6 +55,7 @@ class Row:
         manner: how normal clients behave.
         clients: how many of them, and how fast.
         prepare: makes what the service needs in an empty folder, for the length of a block; gives further options.
+        quiet: conversations of the quiet run before it; six seconds at the usual rate.
         stays: normal clients stay, and ask again and again.
         ends: the service is gone at the end, so that there is nothing to give back.
         judges_latency: what the 99th percentile is says something.
@@ -68,6 +68,7 @@ class Row:
     manner: Mapping[str, Any] = field(default_factory=dict)
     clients: Mapping[str, Any] = field(default_factory=dict)
     prepare: Callable[[Path], AbstractContextManager[Mapping[str, Any]]] = lambda _: contextlib.nullcontext({})
+    quiet: int = 1_200
     stays: bool = False
     ends: bool = False
     judges_latency: bool = True
@@ -183,12 +184,17 @@ def play(row: Row, scene: Scene) -> Outcome:
 
 def _play(row: Row, scene: Scene, outcome: Outcome, folder: Path) -> None:
     options = {"engine": scene.engine, "workers": WORKERS, **row.service}
-    with row.prepare(folder) as prepared, Service({**options, **prepared}) as service:
+    with (
+        row.prepare(folder) as prepared,
+        (folder / "errors").open("wb", buffering=0) as errors,
+        Service({**options, **prepared}, errors) as service,
+    ):
         manner = {"port": service.port, **row.manner}
         crowd = {"rate": RATE, "at_once": 64, **row.clients}
         with Process("clients", {"manner": manner, **crowd}, bare=True) as clients:
             _perform(row, Stage(row, scene, service, clients, outcome, folder))
-            service.end()
+        if failed := service.of("HandlerFailed"):
+            outcome.broken.append(f"{len(failed)} handlers raised, the first {failed[0]['error']}")
 
 
 def _perform(row: Row, stage: Stage) -> None:
@@ -196,7 +202,7 @@ def _perform(row: Row, stage: Stage) -> None:
     if stage.row.stays:
         stage.last(stage.scene.seconds(5.0))
     else:
-        stage.wait_served(stage.scene.count(QUIET_CONVERSATIONS, least=20))
+        stage.wait_served(stage.scene.count(stage.row.quiet, least=20))
     stage.clients.say(b"pause")
     stage.clients.wait(lambda: stage.clients.told[-1]["at_rest"], "the quiet run to end")
     settle(lambda: _is_complete(stage.service), "the workers to be there")
