@@ -35,7 +35,10 @@ AT_FIRST = Upkeep(processes=3, descriptors=30, memory=60 * MIB)
         ({"losses": [LOST]}, "1 conversations were lost, the first while it waited for its answer 1"),
         ({"after": Upkeep(processes=3, descriptors=31, memory=0)}, "1 descriptors were not given back"),
         ({"after": Upkeep(processes=3, descriptors=30, memory=100 * MIB)}, "40 MiB were not given back"),
-        ({"loaded": {"p50": 1.0, "p99": 301.0, "longest": 400.0}}, "99 answers of 100 took up to 301 ms; allowed are 300"),
+        (
+            {"loaded": {"p50": 1.0, "p99": 301.0, "longest": 400.0}},
+            "99 answers of 100 took up to 301 ms; allowed are 300",
+        ),
         ({"broken": ["the disk was not full"]}, "the disk was not full"),
     ],
 )

@@ -34,7 +34,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     names = [row.name for row in ROWS]
     parser.add_argument("--only", action="append", metavar="ROW", choices=names, help="this row; may be repeated")
     parser.add_argument("--scale", type=_scale, default=1.0, help="how much of each row's size, up to 1 (default: 1)")
-    parser.add_argument("--engine", choices=("green", "threads"), default="green", help="the service's (default: green)")
+    parser.add_argument(
+        "--engine", choices=("green", "threads"), default="green", help="the service's (default: green)"
+    )
     parser.add_argument("--list", action="store_true", help="list the rows, and end")
     return parser.parse_args(arguments)
 

@@ -1,6 +1,6 @@
 """The service under test: a program with workers, which tells of its events as lines of JSON.
 
-    python -m tools.chaos.program '{"endpoint": "tcp://127.0.0.1:0", "engine": "green"}'
+python -m tools.chaos.program '{"endpoint": "tcp://127.0.0.1:0", "engine": "green"}'
 """
 
 import json
@@ -52,7 +52,7 @@ def tell(event: Any) -> None:
     fields = {name: value for name, value in vars(event).items() if name in ("pid", "error", "reason", "exit_code")}
     told = {"event": type(event).__name__, "by": os.getpid(), **{name: str(value) for name, value in fields.items()}}
     if isinstance(event, telemetry.WorkerReady):
-        told["endpoint"] = str(event.server.endpoints[0])  # a supervisor
+        told["endpoint"] = str(vars(event)["server"].endpoints[0])  # a supervisor
     os.write(1, (json.dumps(told) + "\n").encode())
 
 

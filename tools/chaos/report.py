@@ -73,5 +73,3 @@ def surroundings() -> str:
 def listed(rows: Sequence[Row]) -> str:
     """What there is to try."""
     return "\n".join(f"{row.name:<13}{row.title}" for row in rows)
-
-

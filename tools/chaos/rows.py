@@ -91,7 +91,9 @@ def descriptors(stage: Stage) -> None:
             stage.last(stage.scene.seconds(4.0))
             turned_away = attackers.total("ended")
         stage.service.wait_for("AcceptResumed", wave)
-    stage.outcome.tried = f"{waves} waves of 500 at 2 workers with 120 descriptors each, {turned_away} of the last turned away"
+    stage.outcome.tried = (
+        f"{waves} waves of 500 at 2 workers with 120 descriptors each, {turned_away} of the last turned away"
+    )
 
 
 # What happens to the service
@@ -102,7 +104,7 @@ def kills(stage: Stage) -> None:
     killed: list[tuple[int, float]] = []
     wanted = stage.scene.count(60, least=2)
     while len(killed) < wanted:
-        settle(lambda: stage.service.workers(), "a worker")
+        settle(stage.service.workers, "a worker")
         pid = random.choice(stage.service.workers())
         stage.tell(f"{len(killed) + 1} of {wanted} workers killed, {stage.served():,} conversations served")
         killed.append((pid, time.monotonic()))
@@ -188,7 +190,7 @@ def disk(stage: Stage) -> None:
             file.write(bytes(70_000))
             file.write(b"one more")
         except OSError as error:
-            stage.outcome.tried = f"a line a connection into a full disk ({error.strerror.lower()})"
+            stage.outcome.tried = f"a line a connection into a full disk ({os.strerror(error.errno or 0).lower()})"
         else:
             stage.outcome.broken.append("the disk under the log was not full")
     stage.wait_served(stage.scene.count(1_000, least=20))

@@ -1,6 +1,7 @@
 """A row's stage: the service, normal clients beside it, attackers, and the order in which they come and go."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -142,7 +143,7 @@ class Attackers:
     def wait_opened(self) -> None:
         """Until all connections have been opened."""
         for each in self._processes:
-            each.wait(lambda each=each: each.told and each.told[-1]["done"], "an attack to be under way")
+            each.wait(functools.partial(_is_under_way, each), "an attack to be under way")
 
     def wait_ended(self, count: int) -> None:
         """Until the service has ended so many."""
@@ -157,6 +158,10 @@ class Attackers:
         """Leave."""
         for each in self._processes:
             each.finish()
+
+
+def _is_under_way(attacker: Process) -> bool:
+    return bool(attacker.told) and bool(attacker.told[-1]["done"])
 
 
 def _shares(count: int) -> list[int]:

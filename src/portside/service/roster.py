@@ -24,9 +24,9 @@ from portside.policy.accepting import Backoff
 STABLE_SECONDS = 10.0
 
 # Pauses before a place is filled again: systemd waits 0.1 s each time, Kubernetes 10 s to 5 min; here the first restart
-# is immediate. They grow only for a worker that could not start, where half a minute is short enough for whoever repairs
-# it meanwhile. One that has accepted clients is missed by them: were its pauses to grow, a client whose request crashes
-# a worker, once a second, could shut the whole service for good (tools/chaos, the row "kills").
+# is immediate. They grow only for a worker that could not start, where half a minute is short enough for whoever
+# repairs it meanwhile. One that has accepted clients is missed by them: were its pauses to grow, a client whose request
+# crashes a worker, once a second, could shut the whole service for good (tools/chaos, the row "kills").
 RESTARTS = Backoff(first=0.5, factor=2.0, limit=30.0)
 
 # Seconds beyond its drain in which a worker must have left: the drain's grace, and time to end the interpreter.
