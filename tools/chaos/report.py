@@ -49,10 +49,18 @@ def cells(outcome: Outcome, *, judge_latency: bool) -> tuple[str, ...]:
         _ms(outcome.quiet),
         _ms(outcome.loaded),
         f"{before.descriptors} → {after.descriptors}" if kept and before and after else "",
-        f"{before.memory / MIB:.0f} → {after.memory / MIB:.0f}" if kept and before and after else "",
+        _memory(outcome),
         f"{outcome.seconds:.0f}",
         "good" if good else "BAD",
     )
+
+
+def _memory(outcome: Outcome) -> str:
+    before, after = outcome.before, outcome.after
+    if before is None or after is None:
+        return ""
+    found = [before.memory, *([outcome.high_water] if outcome.high_water else []), after.memory]
+    return " → ".join(f"{each / MIB:.0f}" for each in found)
 
 
 def _ms(found: dict[str, float]) -> str:

@@ -17,8 +17,10 @@ from typing import Any
 
 from portside.policy.development import development_certificate
 from tools.chaos.clients import Loss
+from tools.chaos.processes import Process
 from tools.chaos.service import nap, settle
 from tools.chaos.stage import WORKERS, Row, Stage
+from tools.chaos.upkeep import Upkeep
 
 # Attacks
 
@@ -39,18 +41,37 @@ def handshakes(stage: Stage) -> None:
 
 
 def _hold(stage: Stage, attack: str, count: int, seconds: float) -> None:
-    with stage.attack(attack, count) as attackers:
+    """Twice: an allocator keeps a part of what it has once had; a second attack must not make it more."""
+    _hold_once(stage, attack, count, stage.scene.seconds(seconds / 2))
+    settle(lambda: _has_room(stage), "the first attack to be forgotten")
+    stage.outcome.high_water = Upkeep.of(stage.service).memory
+    _hold_once(stage, attack, count, stage.scene.seconds(seconds))
+
+
+def _hold_once(stage: Stage, attack: str, count: int, seconds: float) -> None:
+    with stage.attack(attack, count, rate=1_000.0) as attackers:
         stage.tell(f"opening {count:,} connections")
         attackers.wait_opened()
-        stage.last(stage.scene.seconds(seconds))
+        stage.last(seconds)
         attackers.finish()
-        stage.outcome.tried = f"{attackers.total('opened'):,} opened, {attackers.total('open'):,} held to the end"
+        opened, held = attackers.total("opened"), attackers.total("open")
+        stage.outcome.tried = f"twice {opened:,} opened, {held:,} held to the end"
+
+
+def _has_room(stage: Stage) -> bool:
+    """Whether there are hardly more connections than normal clients have."""
+    before = stage.outcome.before
+    assert before is not None
+    return Upkeep.of(stage.service).descriptors <= before.descriptors + 2 * int(stage.row.clients.get("at_once", 24))
 
 
 def deaf(stage: Stage) -> None:
-    """Clients that ask for 64 MB each and read nothing: the service has to end them all."""
-    count = stage.scene.count(1_000, least=10)
-    with stage.attack("deaf", count, rate=500.0) as attackers:
+    """Clients that ask for 64 MB each and read nothing: the service has to end them all.
+
+    The kernel holds 4 MB for each: a thousand would take all that TCP may have on a machine of 24 GB (tcp_mem).
+    """
+    count = stage.scene.count(200, least=10)
+    with stage.attack("deaf", count, rate=100.0) as attackers:
         stage.tell(f"{count:,} clients that do not read")
         attackers.wait_opened()
         ended = len(stage.service.wait_for("ConnectionClosed", count))
@@ -84,16 +105,27 @@ def descriptors(stage: Stage) -> None:
     stays = stage.row.clients["at_once"]
     stage.clients.wait(lambda: stage.clients.told[-1]["greeted"] >= stays, "the clients that stay to be there")
     waves = stage.scene.count(3)
-    for wave in range(1, waves + 1):
+    for _ in range(waves):
+        pauses = len(stage.service.of("AcceptPaused"))
         with stage.attack("silent", 500) as attackers:
             attackers.wait_opened()
-            stage.service.wait_for("AcceptPaused", wave)
+            stage.service.wait_for("AcceptPaused", pauses + 1)
             stage.last(stage.scene.seconds(4.0))
             turned_away = attackers.total("ended")
-        stage.service.wait_for("AcceptResumed", wave)
+        _see_newcomers_served(stage)
     stage.outcome.tried = (
         f"{waves} waves of 500 at 2 workers with 120 descriptors each, {turned_away} of the last turned away"
     )
+
+
+def _see_newcomers_served(stage: Stage) -> None:
+    """Once the wave has gone, there is room for everybody again."""
+    settle(lambda: _has_room(stage), "room for newcomers")
+    newcomers = {"manner": {"port": stage.service.port, "hosts": "127.3.0"}, "rate": 0.0, "at_once": 4}
+    with Process("clients", newcomers, bare=True) as clients:
+        clients.wait(lambda: bool(clients.told) and clients.told[-1]["served"] >= 10, "newcomers to be served")
+        if lost := clients.finish()["lost"]:
+            stage.outcome.broken.append(f"{lost} newcomers were lost after the shortage")
 
 
 # What happens to the service
@@ -231,7 +263,7 @@ def encrypted(folder: Path) -> Iterator[Mapping[str, Any]]:
 # Numbers for rows that need room: as many clients as there are, and fewer than an attack.
 BUSY = {"rate": 0.0, "at_once": 24}
 STAYING = {"rate": 0.0, "at_once": 24}
-SLOW_READERS = {"rate": 0.0, "at_once": 40}
+SLOW_READERS = {"rate": 0.0, "at_once": 20}
 
 ROWS = (
     Row(name="slow", title="10,000 connections that send one byte every 3 seconds", play=slow),
@@ -247,7 +279,7 @@ ROWS = (
     ),
     Row(
         name="deaf",
-        title="1,000 clients that never read",
+        title="200 clients that ask for 64 MB each and never read",
         play=deaf,
         service={"limits": {"write_seconds": 2.0}, "tells_of_the_deaf": True},
     ),
@@ -279,9 +311,9 @@ ROWS = (
         name="sigterm",
         title="SIGTERM while clients read slowly",
         play=sigterm,
-        manner={"bulk": 8_000_000, "bulk_pause": 0.01},
+        manner={"bulk": 16_000_000, "bulk_pause": 0.01},
         clients=SLOW_READERS,
-        quiet=200,
+        quiet=60,
         ends=True,
     ),
     Row(name="disk", title="a full disk under the log", play=disk, prepare=full_disk),
