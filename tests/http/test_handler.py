@@ -16,7 +16,7 @@ from portside.http.limits import HTTPLimits
 from portside.http.servers import GreenHTTPServer, HTTPServer
 from portside.telemetry import HandlerFailed, RequestServed, subscribe
 from tests.conftest import wait_until
-from tests.http.conftest import Dial, Serve
+from tests.http.conftest import Dial
 from tests.http.kit import get, post
 
 

@@ -37,7 +37,6 @@ class Framing(Enum):
     CLOSE = auto()  # the connection's end
 
 
-
 def framing(method: str | None, status: int, length: int | None, coded: bool, chunks_understood: bool) -> Framing:
     """How a response's body ends (RFC 9112, 6.3; 205 is told by closing, RFC 9110, 15.3.6).
 
@@ -164,7 +163,7 @@ class GreenSink:
         self.file = file
         sock.settimeout(patience)
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Send a small piece."""
         sent: int = self.file.write(data)
         return sent
