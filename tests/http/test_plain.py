@@ -1,4 +1,4 @@
-"""Without the compiled core, HTTP is the same: the tests of the handler pass in an interpreter that cannot import it."""
+"""Without the compiled core HTTP is the same: the handler's tests pass in an interpreter that cannot import it."""
 
 import subprocess
 import sys
