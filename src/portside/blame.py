@@ -5,6 +5,8 @@ same exception types also come from a handler's own connections (a database, ano
 be told; what the kernel says of the client's connection tells the two apart.
 """
 
+import ssl
+
 from portside.connections import Connection
 from portside.framing import FrameError
 from portside.gates import TurnedAway
@@ -22,7 +24,7 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
     match error:
         case TurnedAway(reason=CloseReason() as reason):  # at a gate that a handler has led its client to: STARTTLS
             return reason
-        case FrameError():
+        case FrameError() | ssl.SSLError() if _is_the_clients(error, connection):
             return CloseReason.BAD_INPUT
         case TimeoutError() if connection is not None and connection.has_deadline():
             return CloseReason.TIMED_OUT
@@ -32,3 +34,8 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
             return CloseReason.CLIENT_LEFT
         case _:
             return CloseReason.FAILED
+
+
+def _is_the_clients(error: BaseException, connection: Connection | None) -> bool:
+    """False for a failure of TLS on another connection of the handler's."""
+    return isinstance(error, FrameError) or (connection is not None and connection.raised(error))

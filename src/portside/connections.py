@@ -121,6 +121,15 @@ class Connection:
             error=self.error,
         )
 
+    def raised(self, error: BaseException) -> bool:
+        """True when an error came out of a method of the connection's own socket, and not of another one's."""
+        request, here = self._request(), error.__traceback__
+        while here is not None:
+            if request is not None and here.tb_frame.f_locals.get("self") is request:
+                return True
+            here = here.tb_next
+        return False
+
     def settle(self, *, lost: bool) -> None:
         """Ask the kernel for the last time: the connection is about to be closed, by other hands than the server's.
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from portside.addresses import address_text, plain_address
+from portside.addresses import listener_text, plain_address
 from portside.binding import UnixFile, bind_inet, bind_unix, explain_bind_error, unlink_unix
 from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
@@ -423,15 +423,6 @@ class AsyncUnixDatagramServer(AsyncMixIn, UnixDatagramServer):
 # MSG_DONTWAIT keeps one receive from waiting without making the socket non-blocking, since answers leave through it.
 _DO_NOT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 
-_PREFIX: dict[tuple[int, int], str] = {
-    (socket.AF_INET, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET6, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET, socket.SOCK_DGRAM): "udp://",
-    (socket.AF_INET6, socket.SOCK_DGRAM): "udp://",
-    (_AF_UNIX, socket.SOCK_STREAM): "unix:",
-    (_AF_UNIX, socket.SOCK_DGRAM): "unixgram:",
-}
-
 
 @contextlib.contextmanager
 def _explained(server: TCPServer) -> Iterator[None]:
@@ -439,8 +430,8 @@ def _explained(server: TCPServer) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        prefix = _PREFIX.get((server.address_family, server.socket_type), "")
-        raise explain_bind_error(error, prefix + address_text(server.server_address)) from error
+        place = listener_text(server.address_family, server.socket_type, server.server_address)
+        raise explain_bind_error(error, place) from error
 
 
 def _choose_family(server: TCPServer) -> None:
