@@ -1,6 +1,5 @@
 """Socket addresses as people write them."""
 
-import socket
 from typing import Any
 
 
@@ -17,23 +16,6 @@ def address_text(address: object) -> str:
             return "@" + name[1:]
         case _:
             return str(address)
-
-
-_AF_UNIX: int = getattr(socket, "AF_UNIX", -1)
-
-_PREFIX: dict[tuple[int, int], str] = {
-    (socket.AF_INET, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET6, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET, socket.SOCK_DGRAM): "udp://",
-    (socket.AF_INET6, socket.SOCK_DGRAM): "udp://",
-    (_AF_UNIX, socket.SOCK_STREAM): "unix:",
-    (_AF_UNIX, socket.SOCK_DGRAM): "unixgram:",
-}
-
-
-def listener_text(family: int, kind: int, address: object) -> str:
-    """Where a server listens, as an endpoint says it."""
-    return _PREFIX.get((family, kind), "") + address_text(address)
 
 
 def plain_address(address: Any) -> Any:

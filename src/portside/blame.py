@@ -24,18 +24,22 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
     match error:
         case TurnedAway(reason=CloseReason() as reason):  # at a gate that a handler has led its client to: STARTTLS
             return reason
-        case FrameError() | ssl.SSLError() if _is_the_clients(error, connection):
+        case FrameError():
             return CloseReason.BAD_INPUT
         case TimeoutError() if connection is not None and connection.has_deadline():
             return CloseReason.TIMED_OUT
         case ConnectionError() if connection is None:
             return CloseReason.CLIENT_LEFT
-        case OSError() if connection is not None and connection.hung_up():
-            return CloseReason.CLIENT_LEFT
+        case OSError() if connection is not None:
+            return _network_reason(error, connection)
         case _:
             return CloseReason.FAILED
 
 
-def _is_the_clients(error: BaseException, connection: Connection | None) -> bool:
-    """False for a failure of TLS on another connection of the handler's."""
-    return isinstance(error, FrameError) or (connection is not None and connection.raised(error))
+def _network_reason(error: OSError, connection: Connection) -> CloseReason:
+    if connection.hung_up():
+        return CloseReason.CLIENT_LEFT
+    if isinstance(error, ssl.SSLError) and connection.raised(error):
+        left = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        return CloseReason.CLIENT_LEFT if left else CloseReason.BAD_INPUT
+    return CloseReason.FAILED

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from portside.addresses import listener_text, plain_address
+from portside.addresses import plain_address
 from portside.binding import UnixFile, bind_inet, bind_unix, explain_bind_error, unlink_unix
 from portside.blame import close_reason
 from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
+from portside.endpoints import listener_text
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.ownership import is_plain_class
 from portside.policy.handshakes import say_goodbye
