@@ -56,6 +56,16 @@ APP is a WSGI application (PEP 3333) of the module, which is looked for in the c
 `app`, Django's `application`. Ctrl-C or SIGTERM ends it: answers under way have --drain seconds to finish.
 """
 
+_CONFIGURED_EXAMPLES = """\
+examples:
+  portside {name} portside.toml
+  portside {name} portside.toml --engine green --limits.per-host 50
+  PORTSIDE_LIMITS__PER_HOST=50 portside {name} --handler shout:Shout --endpoints tcp://:9000
+
+What the command line says holds before the environment, and that before the file. Each option is a variable, too:
+`limits.per_host` in the file is PORTSIDE_LIMITS__PER_HOST.
+"""
+
 _HTTP_EXAMPLES = """\
 examples:
   portside http
@@ -130,6 +140,7 @@ def parser() -> ArgumentParser:
     _add_serve(commands)
     _add_http(commands)
     _add_wsgi(commands)
+    _add_configured(commands)
     for name in _DIAGNOSTICS:
         _add_diagnostic(commands, name)
     _add_connect(commands)
@@ -144,11 +155,14 @@ class _Command(ArgumentParser):
     `ArgumentParser` takes positional arguments as they come together, and by then gives none to what may have none.
     """
 
+    complete: Callable[[ArgumentParser], None] | None = None  # adds what takes time to find, when it is needed
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self._is_asked:
             return super().parse_known_args(args, namespace)
+        if self.complete is not None:
+            self.complete(self)
         self._is_asked = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
@@ -212,6 +226,21 @@ def _add_web_options(command: ArgumentParser) -> None:
         help="what those lines look like (default: %(default)s)",
     )
     _add_serving_options(command)
+
+
+def _add_configured(commands: Any) -> None:
+    """`run` and `check`, whose options are those of the file."""
+    purposes = {"run": "serve what a file says", "check": "say what is wrong with a file, and what a start would do"}
+    for name, purpose in purposes.items():
+        command: Any = _command(commands, name, purpose, _CONFIGURED_EXAMPLES.format(name=name), _configured)
+        command.add_argument("file", metavar="FILE", nargs="?", help="TOML (default: portside.toml)")
+        command.complete = _add_options
+
+
+def _add_options(command: ArgumentParser) -> None:
+    from portside.cli.configured import add_options
+
+    add_options(command)
 
 
 def _add_diagnostic(commands: Any, name: str) -> None:
@@ -383,6 +412,12 @@ def _wsgi(options: Namespace) -> None:
     from portside.cli.web import serve_application
 
     serve_application(options)
+
+
+def _configured(options: Namespace) -> None:
+    from portside.cli import configured
+
+    {"run": configured.run, "check": configured.check}[options.command](options)
 
 
 def _diagnose(options: Namespace) -> None:

@@ -1,0 +1,64 @@
+"""What is served, made where it is served: a handler, an application, or a folder; with its access log."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from portside.service.config.settings import RequestLog, Serving
+from portside.service.loading import Deferred, LoadError, load
+
+
+def deferred(serving: Serving, request_log: RequestLog | None) -> Deferred:
+    """A handler to be made in the process that serves."""
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        with contextlib.ExitStack() as stack:
+            handler = _made(serving)
+            if request_log is not None:
+                stack.enter_context(_opened(request_log))
+            yield handler
+
+    return Deferred(opened=opened, name=serving.name)
+
+
+def _made(serving: Serving) -> Any:
+    if serving.folder is not None:
+        return _files(serving.folder, cgi=serving.cgi)
+    module, _, name = (serving.handler or serving.wsgi or "").partition(":")
+    found = load(module, name)
+    return found if serving.wsgi is None else _application(found, serving.wsgi)
+
+
+def _application(application: Any, name: str) -> Any:
+    try:
+        from portside.http.wsgi.handler import wsgi_handler
+
+        return wsgi_handler(application)
+    except (ImportError, TypeError) as error:
+        raise LoadError(f"{name}: {error}") from error
+
+
+def _files(folder: str, *, cgi: bool) -> Any:
+    try:
+        from portside.http.cgi.handler import CGIHTTPRequestHandler
+        from portside.http.files.handler import SimpleHTTPRequestHandler
+    except ImportError as error:
+        raise LoadError(str(error)) from error
+    base = CGIHTTPRequestHandler if cgi else SimpleHTTPRequestHandler
+    quiet = {"protocol_version": "HTTP/1.1", "log_message": _nowhere}
+    return functools.partial(type(base.__name__, (base,), quiet), directory=folder)
+
+
+def _nowhere(*_: object) -> None:
+    """The access log is for that, where one is wanted."""
+
+
+def _opened(log: RequestLog) -> contextlib.AbstractContextManager[Any]:
+    try:
+        from portside.http.access_log import AccessLog
+
+        return AccessLog(1 if log.file == "-" else log.file, form=log.form)
+    except (ImportError, OSError) as error:
+        raise LoadError(f"access_log: {error}") from error
