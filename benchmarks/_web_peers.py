@@ -194,6 +194,11 @@ def uvicorn(job: Job) -> list[str]:
     return [job.python, "-m", "uvicorn", *options, "benchmarks._web_apps:asgi"]
 
 
+def uvloop(job: Job) -> list[str]:
+    """A bare protocol, over TLS."""
+    return [job.python, "-m", "benchmarks._tls_peer", str(job.port), str(job.folder)]
+
+
 PEERS = {
     "portside-threads": here("threads"),
     "portside-green": here("green"),
@@ -202,6 +207,7 @@ PEERS = {
     "granian": Peer(command=granian, module="granian"),
     "gunicorn-gthread": Peer(command=gunicorn, module="gunicorn"),
     "uvicorn": Peer(command=uvicorn, module="uvicorn"),
+    "uvloop": Peer(command=uvloop, module="uvloop"),
 }
 
 

@@ -1,19 +1,20 @@
 """The keeper's queues and the door's books, by themselves."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from portside import connections
+from portside import Access, connections, socketserver
 from portside import keeper as module
 from portside.admission import Hosts
 from portside.connections import Connection, Connections
 from portside.farewell import LINGERING, Farewells
 from portside.keeper import Keeper
 from portside.policy.limits import NO_LIMITS, Limits
-from portside.telemetry import CloseReason
+from portside.telemetry import CloseReason, RefusalReason
 from tests.conftest import StillClock
 from tests.core.kit import tcp_pair
 
@@ -70,13 +71,13 @@ def test_one_that_is_not_idle_stays(clock: StillClock, ends: Any) -> None:
 
 def test_one_that_has_gone_is_forgotten(clock: StillClock, ends: Any) -> None:
     keeper, known = Keeper(Limits(total_seconds=10)), Connections()
-    known.on_gone = keeper.leave
+    known.on_gone = keeper.leave  # as the door does
     known.add(ends[0], ends[0].getpeername())
     record = known.get(ends[0])
     assert record is not None
     keeper.enter(record)
     known.pop(ends[0])
-    assert (keeper.remaining(), record.gone) == (None, True)
+    assert keeper.remaining() is None
 
 
 def test_a_crowd_is_ended_some_at_a_time(clock: StillClock, ends: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,3 +137,26 @@ def test_nothing_is_said_to_what_is_no_socket() -> None:
     for request in (None, (b"datagram", None), socket.socket):
         farewells.say(request)
     assert farewells.remaining() is None
+
+
+def test_behind_a_proxy_a_client_is_judged_when_it_is_known() -> None:
+    server_class: Any = type("Server", (socketserver.TCPServer,), {"proxy_protocol": "some policy"})
+    server_class.limits, server_class.access = Limits(per_host=1), Access(deny=["127.0.0.0/8", "192.0.2.9"])
+    with server_class(("127.0.0.1", 0), print) as server, contextlib.ExitStack() as stack:
+        machine = server._portside
+        machine._look_at_policies()
+        door, requests = machine.admission, []
+        for _ in range(4):
+            for end in tcp_pair():
+                requests.append(stack.enter_context(end))
+        assert all(door.let_in(request, request.getpeername()) for request in requests[::2])
+        known = [
+            door.meet(request, (f"192.0.2.{last}", 1))
+            for request, last in zip(requests[::2], (7, 7, 9, 8), strict=True)
+        ]
+        assert known == [None, RefusalReason.PER_HOST, RefusalReason.DENIED, None]
+        machine.transport.closed(requests[0])
+        assert door.meet(requests[2], ("192.0.2.7", 1)) is None
+        for request in requests[::2]:
+            machine.transport.closed(request)
+        assert len(door._hosts) == 0

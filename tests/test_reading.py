@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portside.framing import FrameTooLong
-from portside.reading import BoundedReader, PatientReader, reader_of
+from portside.reading import BoundedReader, PatientReader, bounded_reader
 
 PIECES = st.lists(st.binary(min_size=1, max_size=12) | st.sampled_from([b"\n", b"a\n", b"\n\n"]), max_size=12)
 SIZES = st.none() | st.integers(-1, 20)
@@ -106,7 +106,11 @@ def test_a_piece_of_a_long_line_may_be_asked_for() -> None:
 @pytest.mark.parametrize("longest", [None, LONGEST])
 def test_a_wait_that_the_kernel_ends_is_a_timeout(buffer_size: int, longest: int | None) -> None:
     ours, theirs = socket.socketpair()
-    with ours, theirs, reader_of(ours, buffer_size, longest, prompt=True) as file:
+    with (
+        ours,
+        theirs,
+        bounded_reader(ours.makefile("rb", buffer_size), ours, buffer_size, longest, prompt=True) as file,
+    ):
         theirs.sendall(b"line\n")
         assert file.readline() == b"line\n"
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 10_000))
@@ -118,8 +122,15 @@ def test_a_wait_that_the_kernel_ends_is_a_timeout(buffer_size: int, longest: int
     assert ours.fileno() == -1
 
 
+def test_the_buffer_has_the_size_that_was_asked_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, bounded_reader(ours.makefile("rb", 10), ours, 10, LONGEST, prompt=False) as file:
+        theirs.sendall(bytes(100))
+        assert len(file.peek()) == 10
+
+
 def test_a_socket_that_does_not_wait_is_none_the_wiser() -> None:
     ours, theirs = socket.socketpair()
-    with ours, theirs, reader_of(ours, 0, None, prompt=True) as file:
+    with ours, theirs, bounded_reader(ours.makefile("rb", 0), ours, 0, None, prompt=True) as file:
         ours.setblocking(False)
         assert file.read(1) is None

@@ -27,7 +27,7 @@ LAYERS = (
     ("",),
     ("service",),
     ("http", "wsgi", "xmlrpc"),
-    ("client", "socketserver"),
+    ("client", "encrypted", "socketserver"),
     ("async_handlers", "handlers", "servers", "starttls", "transports"),
     ("engines",),
     (

@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     )
     from portside.peer import Peer
     from portside.policy.access import Access
+    from portside.policy.certificates import Certificate, TLSError
     from portside.policy.limits import Limits
     from portside.policy.proxy_header import ProxyHeader
     from portside.policy.proxy_protocol import ProxyProtocol
     from portside.policy.proxy_tlvs import ProxyHeaderError, ProxyTLS
+    from portside.policy.tls import TLS, ClientTLS, ContextTLS
     from portside.service.admin.options import Admin
     from portside.service.description import Service
     from portside.service.embedding import embed
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from portside.service.workers import Workers
 
 __all__ = [
+    "TLS",
     "Access",
     "Admin",
     "AsyncDatagramRequestHandler",
@@ -61,6 +64,9 @@ __all__ = [
     "AsyncRequestHandler",
     "AsyncStreamRequestHandler",
     "BaseRequestHandler",
+    "Certificate",
+    "ClientTLS",
+    "ContextTLS",
     "DatagramClient",
     "DatagramRequestHandler",
     "Endpoint",
@@ -81,6 +87,7 @@ __all__ = [
     "StreamClient",
     "StreamRequestHandler",
     "Supervisor",
+    "TLSError",
     "Workers",
     "await_",
     "connect",
@@ -106,6 +113,9 @@ _HOMES = {
     "AsyncRequestHandler": "portside.async_handlers",
     "AsyncStreamRequestHandler": "portside.async_handlers",
     "BaseRequestHandler": "portside.handlers",
+    "Certificate": "portside.policy.certificates",
+    "ClientTLS": "portside.policy.tls",
+    "ContextTLS": "portside.policy.tls",
     "DatagramClient": "portside.client",
     "DatagramRequestHandler": "portside.handlers",
     "Endpoint": "portside.endpoints",
@@ -127,6 +137,8 @@ _HOMES = {
     "StreamRequestHandler": "portside.handlers",
     "Supervisor": "portside.service.supervisor",
     "Workers": "portside.service.workers",
+    "TLS": "portside.policy.tls",
+    "TLSError": "portside.policy.certificates",
     "await_": "portside.core.awaiting",
     "connect": "portside.client",
     "embed": "portside.service.embedding",

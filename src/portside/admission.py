@@ -94,10 +94,8 @@ class Admission:
         self.read_seconds = _read_seconds(server, limits)
         self._access = access
         self._waits = self.read_seconds is not None or limits.write_seconds is not None
-        # Behind a proxy the door sees only proxies: whose client it is turns out behind the gates.
-        self._asks_later = getattr(server, "proxy_protocol", None) is not None
         self._counts_hosts = limits.per_host is not None or limits.rate_per_host is not None
-        self._counts = self._counts_hosts or limits.connections is not None
+        self._knows_clients = getattr(server, "proxy_protocol", None) is None  # else see `meet`
         self._hosts = Hosts()
         self._rates = None if limits.rate_per_host is None else Rates(limits.rate_per_host, limits.burst_per_host)
         self._lock = threading.Lock()  # several loops may accept for one server
@@ -114,11 +112,11 @@ class Admission:
         Returns:
             False for one that was turned away; it is closed then.
         """
-        reason, host, access = None, None, self._access
-        if access is not None and access.active and not self._asks_later:
-            reason = access.refusal(request, client_address)
-        if self._counts and reason is None:
-            reason, host = self._count_in(client_address)
+        reason, host, limits = None, None, self.limits
+        if limits.connections is not None and len(self._connections) >= limits.connections:
+            reason = RefusalReason.CONNECTIONS
+        elif self._knows_clients:
+            reason, host = self._judge(request, client_address)
         if reason is not None:
             self._turn_away(request, client_address, reason)
             return False
@@ -129,25 +127,39 @@ class Admission:
         elif host is not None:  # nothing will tell when it has gone
             self._hosts.leave(host)
         if self._waits:
-            set_waits(request, self.read_seconds, self.limits.write_seconds)
-        if self.limits.send_rate is not None:
+            set_waits(request, self.read_seconds, limits.write_seconds)
+        if limits.send_rate is not None:
             with contextlib.suppress(AttributeError, OSError):  # a Unix socket, or another system
-                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, self.limits.send_rate)
+                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, limits.send_rate)
         return True
 
-    def _count_in(self, client_address: Any) -> tuple[RefusalReason | None, int | None]:
-        """Why nobody else may come in now; or None, and the host for which one more is counted."""
-        limits = self.limits
-        if limits.connections is not None and len(self._connections) >= limits.connections:
-            return RefusalReason.CONNECTIONS, None
-        return (None, None) if self._asks_later else self._count_host(client_address)
+    def meet(self, request: Any, client_address: Any) -> RefusalReason | None:
+        """Decide about a connection whose client is known only now: a proxy has said who it is.
 
-    def _count_host(self, client_address: Any) -> tuple[RefusalReason | None, int | None]:
-        """The same, as far as the client's host is concerned."""
-        limits = self.limits
-        host = host_of(client_address) if self._counts_hosts else None
+        Args:
+            request: the connection, which has a record.
+            client_address: the client's real address.
+
+        Returns:
+            Why it may not stay; the caller tells, and closes it.
+        """
+        if self._knows_clients:
+            return None
+        reason, host = self._judge(request, client_address)
+        record = self._connections.get(request)
+        if record is not None:
+            record.host = host
+        elif host is not None:
+            self._hosts.leave(host)
+        return reason
+
+    def _judge(self, request: Any, client_address: Any) -> tuple[RefusalReason | None, int | None]:
+        """Why a client may not come in; or None, and the host for which one more is counted."""
+        limits, access = self.limits, self._access
+        reason = access.refusal(request, client_address) if access is not None and access.active else None
+        host = host_of(client_address) if self._counts_hosts and reason is None else None
         if host is None:
-            return None, None
+            return reason, None
         with self._lock:
             if limits.per_host is not None and self._hosts.count(host) >= limits.per_host:
                 return RefusalReason.PER_HOST, None
@@ -155,22 +167,6 @@ class Admission:
                 return RefusalReason.RATE, None
             self._hosts.enter(host)
         return None, host
-
-    def refusal_behind_gates(self, request: Any) -> RefusalReason | None:
-        """Why a client who came through a proxy may not go on; None for one who may, and is counted for its own host.
-
-        A child process decides by itself: there, hosts are not counted.
-        """
-        record = self._connections.get(request)
-        if not self._asks_later or record is None:
-            return None
-        access = self._access
-        if access is not None and access.active:
-            reason = access.refusal(None, record.client_address)
-            if reason is not None:
-                return reason
-        reason, record.host = self._count_host(record.client_address)
-        return reason
 
     def _turn_away(self, request: Any, client_address: Any, reason: RefusalReason) -> None:
         if ConnectionRefused.subscribers:
@@ -214,6 +210,7 @@ class Admission:
 
     def _left(self, record: Connection) -> None:
         """A connection is gone. Called anywhere, at any moment; see `Connections.on_gone`."""
+        record.gone = True
         self.keeper.leave(record)
         if self._shaking:
             self._shaking.pop(record, None)

@@ -8,8 +8,8 @@ from typing import Any
 from portside.frames import READ_SIZE, bounded
 from portside.framing import Codec, FrameTooLong, Lines
 from portside.handlers import Handler, send_datagram
-from portside.policy.handshakes import TLSRequest, start_tls_async
-from portside.starttls import injected, startable
+from portside.policy.async_handshakes import TLSRequest, TLSWriter, start_tls_async
+from portside.starttls import injected, settle, startable
 from portside.telemetry import CloseReason
 
 
@@ -176,6 +176,8 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
     limit: int = 65_536
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    _portside_secured = False  # whether asyncio's TLS is between the socket and the protocol
+    _portside_broken = False  # whether a handshake has failed, after which asyncio tells nobody of the connection's end
 
     async def setup(self) -> None:
         """Make `reader` and `writer`. May be extended."""
@@ -183,12 +185,13 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         self.reader = self._reader()
         protocol = self._protocol(self.reader)
         if isinstance(self.request, TLSRequest):
-            transport = self.request.transport
+            transport, self._portside_secured = self.request.transport, True
             self.request.hand_over(protocol)
         else:
             self.request.setblocking(False)
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, self.request)
-        self.writer = asyncio.StreamWriter(transport, protocol, self.reader, loop)
+        writer_class = TLSWriter if self._portside_secured else asyncio.StreamWriter
+        self.writer = writer_class(transport, protocol, self.reader, loop)
 
     def _protocol(self, reader: asyncio.StreamReader) -> _Protocol:
         door = self._portside_door
@@ -205,10 +208,16 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         before, reader = self.reader, self._reader()
         protocol = self._protocol(reader)
         context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
-        transport = await start_tls_async(self.writer.transport, protocol, context, seconds)
+        self._portside_secured = True
+        try:
+            transport = await start_tls_async(self.writer.transport, protocol, context, seconds)
+        except BaseException:
+            self._portside_broken = True
+            raise
         before.set_exception(ValueError("start_tls() has put another reader in the place of this one: self.reader"))
         self.reader = reader
-        self.writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+        self._portside_plain = self.writer  # which would close its transport, and with it this one, if nobody held it
+        self.writer = TLSWriter(transport, protocol, reader, asyncio.get_running_loop())
 
     def _portside_unread(self) -> bool:
         """Whether bytes of the client's have arrived, and were not taken by the handler yet."""
@@ -224,14 +233,17 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
             self.writer.transport.abort()
 
     def _settle(self, error: Exception | None) -> None:
-        """The transport is about to close the socket: the server's record must ask it for its figures before."""
+        """The transport is about to close the socket: the server's record must ask it for its figures before.
+
+        With TLS it has closed it, which it does of itself only when the client has left.
+        """
+        late = isinstance(error, TimeoutError)
         machine = getattr(self.server, "_portside", None)
         record = machine and machine.connections.get(self.request)
-        if record:
-            late = isinstance(error, TimeoutError)
-            if late:
-                record.blame(CloseReason.TIMED_OUT, error)
-            record.settle(lost=late or isinstance(error, ConnectionError))
+        if record and late:
+            record.blame(CloseReason.TIMED_OUT, error)
+        lost = late or self._portside_secured or isinstance(error, ConnectionError)
+        settle(self.server, self.request, lost=lost)
 
     def _reader(self) -> asyncio.StreamReader:
         """Without a timeout, without a deadline: its bookkeeping is half the price of a short line."""
@@ -243,6 +255,12 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
 
     async def finish(self) -> None:
         """Send what is left, and close. May be extended."""
+        if self._portside_secured:
+            settle(self.server, self.request)
+            self._portside_secured = False  # that the connection ends is this handler's doing from now on
+        if self._portside_broken:
+            self.writer.transport.abort()
+            return
         self.writer.close()
         protocol: Any = self.writer.transport.get_protocol()
         if isinstance(protocol, _Protocol) and self.writer.transport.get_write_buffer_size():

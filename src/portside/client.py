@@ -5,13 +5,19 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from portside.encrypted import EncryptedSocket
 from portside.endpoints import Endpoint
 from portside.frames import FrameReader
 from portside.framing import Codec, Lines
 from portside.handlers import SocketWriter
 from portside.reading import PatientReader
+
+if TYPE_CHECKING:
+    import ssl
+
+    from portside.policy.tls import ClientTLS
 
 # Bytes of the largest datagram that is received whole.
 _LARGEST = 65_535
@@ -72,13 +78,13 @@ class Client:
     """A connected socket, and what to say through it.
 
     Attributes:
-        socket: the connected socket.
+        socket: the connected socket; with TLS an `EncryptedSocket`, which has what clients need of one.
         endpoint: where it is connected to.
 
     Resource handling: the socket, from construction to `close()` or the end of a `with` block.
     """
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, timeout: float | None) -> None:
+    def __init__(self, sock: Any, endpoint: Endpoint, timeout: float | None) -> None:
         self.socket = sock
         self.endpoint = endpoint
         sock.settimeout(timeout)
@@ -111,7 +117,7 @@ class StreamClient(Client):
         frames: yields each frame (bytes) that the server sends, and ends when the server has.
     """
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, timeout: float | None, codec: Codec) -> None:
+    def __init__(self, sock: Any, endpoint: Endpoint, timeout: float | None, codec: Codec) -> None:
         super().__init__(sock, endpoint, timeout)
         self.codec = codec
         self.rfile = PatientReader(self._receive)
@@ -120,7 +126,8 @@ class StreamClient(Client):
 
     def _receive(self, size: int) -> bytes:
         self._patience.apply()
-        return self.socket.recv(size)
+        data: bytes = self.socket.recv(size)
+        return data
 
     def send(self, *frames: bytes) -> None:
         """Send frames, all of them in one write.
@@ -184,11 +191,16 @@ class DatagramClient(Client):
             OSError: nobody is there, or TimeoutError: nothing came in time.
         """
         self._patience.apply()
-        return self.socket.recv(_LARGEST)
+        data: bytes = self.socket.recv(_LARGEST)
+        return data
 
 
 def connect(
-    endpoint: str | int | Endpoint, *, timeout: float | None = None, codec: Codec | None = None
+    endpoint: str | int | Endpoint,
+    *,
+    timeout: float | None = None,
+    codec: Codec | None = None,
+    tls: "ClientTLS | ssl.SSLContext | None" = None,
 ) -> "StreamClient | DatagramClient":
     """Connect to an endpoint.
 
@@ -196,6 +208,8 @@ def connect(
         endpoint: an endpoint's text, a port of the loopback interface, or an `Endpoint`.
         timeout: seconds that connecting, and later each operation, may wait; None for ever.
         codec: how frames are written on the wire; lines where none is given. Datagrams need none.
+        tls: how to encrypt the connection, and whom to trust; None is `ClientTLS()` for tls:// and https:// endpoints,
+            and no TLS for others.
 
     Returns:
         A `StreamClient`, or for a datagram endpoint a `DatagramClient`; either is a context manager.
@@ -204,13 +218,44 @@ def connect(
 
     Raises:
         EndpointError: the text is no endpoint.
-        OSError: nobody is there; TimeoutError: nobody answered in time.
+        TypeError: TLS is for connections, and the endpoint is of datagrams.
+        OSError: nobody is there; TimeoutError: nobody answered in time; ssl.SSLCertVerificationError: it is not the
+            server that it should be.
     """
     where = Endpoint.parse(endpoint)
-    sock = where.connect(timeout, network=_network())
+    if tls is not None and not where.is_stream:
+        raise TypeError(f"{where} cannot have TLS, which is for connections: leave tls=... out")
+    sock: Any = where.connect(timeout, network=_network())
+    if tls is not None or where.is_tls:
+        sock = encrypted(sock, where, tls)
     if where.is_stream:
         return StreamClient(sock, where, timeout, codec or Lines())
     return DatagramClient(sock, where, timeout)
+
+
+def encrypted(sock: socket.socket, endpoint: Endpoint, tls: "ClientTLS | ssl.SSLContext | None") -> EncryptedSocket:
+    """The client's side of a handshake, in which each wait lasts as long as the socket's timeout.
+
+    Args:
+        sock: connected to the endpoint; it goes over to what is returned, or is closed.
+        endpoint: whose host the server must be, unless `tls` names another.
+        tls: see `connect`.
+
+    Raises:
+        OSError: the server does not shake hands, or is not who it should be.
+    """
+    from portside.policy.tls import ClientTLS
+
+    tls = ClientTLS(alpn=("http/1.1",) if endpoint.scheme == "https" else ()) if tls is None else tls
+    name = (tls.server_name if isinstance(tls, ClientTLS) else None) or endpoint.host or "localhost"
+    try:
+        context = tls.context() if isinstance(tls, ClientTLS) else tls
+        return EncryptedSocket(sock, context, name.partition("%")[0])
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            error.add_note(f"while connecting to {endpoint}")
+        raise
 
 
 def _network() -> Any:

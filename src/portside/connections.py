@@ -51,7 +51,7 @@ class Connection:
         client_address: as `get_request` gave it, or a gate has found out since.
         host: what it counts for where connections are counted by host; None where they are not.
         opened: when it was accepted, on the monotonic clock.
-        gone: it is closed, or nobody holds it any more.
+        gone: whoever was to be told has been told that it is closed, or that nobody holds it any more.
         reason: why it will have ended, as far as is known now.
         idle: its handler has said that it only waits for another request; see `portside.drain`.
         ending: a drain is under way, and its handler should begin nothing new.
@@ -283,15 +283,9 @@ class Connections:
         return record
 
     def _gone(self, reference: "_Reference") -> None:
-        self._take(reference.key)
-
-    def _take(self, key: int) -> Connection | None:
-        record = self._open.pop(key, None)
-        if record is not None:
-            record.gone = True
-            if self.on_gone is not None:
-                self.on_gone(record)
-        return record
+        record = self._open.pop(reference.key, None)
+        if record is not None and self.on_gone is not None:
+            self.on_gone(record)
 
     def move(self, request: object, heir: Any, client_address: object = None) -> None:
         """Let the record of `request` follow `heir` from now on, which leads to the same client.
@@ -321,7 +315,10 @@ class Connections:
 
     def pop(self, request: object) -> Connection | None:
         """Take the record of `request` out; None when it is out already."""
-        return self._take(id(request))
+        record = self._open.pop(id(request), None)
+        if record is not None and self.on_gone is not None:
+            self.on_gone(record)
+        return record
 
     def all(self) -> list[Connection]:
         """Every record, as of now."""

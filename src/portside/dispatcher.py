@@ -272,8 +272,10 @@ class Dispatcher(Finisher):
 
     def sooner(self, timeout: float | None) -> float | None:
         """Seconds that a loop may sleep, at most `timeout`; None where only an event wakes it."""
-        deadline = None if self.admission is None else self.admission.remaining()
-        return min((each for each in (timeout, self.engine.interval(), deadline) if each is not None), default=None)
+        for each in (self.engine.interval(), None if self.admission is None else self.admission.remaining()):
+            if each is not None and (timeout is None or each < timeout):
+                timeout = each
+        return timeout
 
     # -- accepting --
 

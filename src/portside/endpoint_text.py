@@ -20,8 +20,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 __all__ = ["EndpointError", "checked", "read", "shown", "write"]
 
 _ACCEPTED: Final = (
-    "tcp://HOST:PORT, tcp://:PORT, udp://HOST:PORT, unix:/PATH, unix:@NAME, unixgram:/PATH, unixgram:@NAME, fd:N,"
-    " systemd:NAME or a PORT alone"
+    "tcp://HOST:PORT, tcp://:PORT, tls://HOST:PORT, https://HOST, udp://HOST:PORT, unix:/PATH, unix:@NAME,"
+    " unixgram:/PATH, unixgram:@NAME, fd:N, systemd:NAME or a PORT alone"
 )
 
 # Smallest and largest accepted number of each field.
@@ -37,6 +37,9 @@ _RANGES: Final[Mapping[str, tuple[int, int]]] = {
 _NEVER_PLAIN: Final = re.compile(r"[\s\x00-\x20\x7f#]")
 _BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PLAIN_IN_PATH: Final = "/@:+,="
+_PLAIN_IN_OPTION: Final = "/@:+,"
+
+_HTTPS_PORT: Final = 443  # where https:// leaves it out
 
 _PORT_ALONE: Final = re.compile(r"[0-9]+")
 _DIGITS: Final = re.compile(r"[0-9]{1,10}")  # ASCII only, and never so many that int() refuses them
@@ -118,6 +121,8 @@ def checked(fields: Mapping[str, Any], changed: Set[str]) -> dict[str, Any]:
     accepted = form.parts + form.options
     for name in changed - {"scheme", *accepted}:
         raise EndpointError(f"{name} does not belong to {fields['scheme']}; it takes {', '.join(accepted)}")
+    if fields["key"] and not fields["cert"]:
+        raise EndpointError("key is given without cert; name the certificate's file too")
     if fields["mode"] is not None and fields["path"].startswith("@"):
         raise EndpointError("mode does not belong to an abstract name, which is no file; leave it out")
     return {name: _CHECKS[name](fields[name]) for name in accepted}
@@ -149,6 +154,12 @@ def _read_inet(body: str) -> dict[str, Any]:
     return {"host": found["literal"] or found["name"], "port": _read_number("port", found["port"])}
 
 
+def _read_https(body: str) -> dict[str, Any]:
+    """The port may be left out: RFC 9110, section 4.2.2."""
+    found = _AUTHORITY.fullmatch(body[2:])
+    return _read_inet(body if found is None or found["port"] is not None else f"{body}:{_HTTPS_PORT}")
+
+
 def _read_number(field: str, text: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise _out_of_range(field, shown(text))
@@ -158,9 +169,13 @@ def _read_number(field: str, text: str) -> int:
 def _read_path(body: str) -> dict[str, Any]:
     if body.startswith("//") and not body.startswith("///"):
         raise EndpointError("a host does not belong to a path; write one slash, as in unix:/run/app.sock, or three")
-    if _BAD_PERCENT.search(body):
+    return {"path": _read_file(body.removeprefix("//"))}
+
+
+def _read_file(text: str) -> str:
+    if _BAD_PERCENT.search(text):
         raise EndpointError("a % without two hexadecimal digits is not accepted; write %25 for the character itself")
-    return {"path": _from_bytes(unquote_to_bytes(_to_bytes(body.removeprefix("//"))))}
+    return _from_bytes(unquote_to_bytes(_to_bytes(text)))
 
 
 def _to_bytes(path: str) -> bytes:
@@ -203,7 +218,7 @@ def _read_options(scheme: str, query: str) -> dict[str, Any]:
 def _written_options(fields: Mapping[str, Any]) -> Iterator[str]:
     for name in _form(fields["scheme"]).options:
         value = fields[name]
-        if value is not None and value is not False:
+        if value is not None and value is not False and value != "":
             yield f"{name}={_spelled(name, value)}"
 
 
@@ -218,7 +233,9 @@ def _write_path(fields: Mapping[str, Any]) -> str:
     return f"/%2F{text[2:]}" if text.startswith("//") else text
 
 
-def _spelled(field: str, value: int) -> str:
+def _spelled(field: str, value: Any) -> str:
+    if isinstance(value, str):
+        return quote_from_bytes(_to_bytes(value), safe=_PLAIN_IN_OPTION)
     return format(value, _SPELLINGS.get(field, "d"))
 
 
@@ -271,6 +288,10 @@ def _checked_ipv4(host: str) -> str:
 def _checked_path(path: str) -> str:
     if path in ("", "@"):
         raise EndpointError("the path is empty; write a file's path or @ and a name")
+    return _checked_file(path)
+
+
+def _checked_file(path: str) -> str:
     if "\0" in path:
         raise EndpointError("a path cannot hold the character NUL; leave it out")
     if _from_bytes(_to_bytes(path)) != path:
@@ -304,6 +325,8 @@ _INET: Final = functools.partial(_Form, parts=("host", "port"), read=_read_inet,
 _PATH: Final = functools.partial(_Form, parts=("path",), read=_read_path, write=_write_path)
 _FORMS: Final[Mapping[str, _Form]] = {
     "tcp": _INET(options=("backlog", "reuse_port")),
+    "tls": _INET(options=("cert", "key", "backlog", "reuse_port")),
+    "https": _INET(options=("cert", "key", "backlog", "reuse_port"), read=_read_https),
     "udp": _INET(options=("reuse_port",)),
     "unix": _PATH(options=("mode", "backlog")),
     "unixgram": _PATH(options=("mode",)),
@@ -318,7 +341,9 @@ _FORMS: Final[Mapping[str, _Form]] = {
     ),
 }
 
-_OPTIONS: Final[Mapping[str, Callable[[str], int]]] = {
+_OPTIONS: Final[Mapping[str, Callable[[str], int | str]]] = {
+    "cert": _read_file,
+    "key": _read_file,
     "mode": _read_mode,
     "backlog": functools.partial(_read_number, "backlog"),
     "reuse_port": _read_flag,
@@ -333,4 +358,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "mode": functools.partial(_checked_number, "mode"),
     "backlog": functools.partial(_checked_number, "backlog"),
     "reuse_port": bool,
+    "cert": _checked_file,
+    "key": _checked_file,
 }

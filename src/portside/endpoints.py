@@ -40,26 +40,30 @@ class Endpoint:
     in one way: names in lower case, IPv6 addresses shortened (RFC 5952).
 
     Attributes:
-        scheme: ``tcp``, ``udp``, ``unix`` (a stream), ``unixgram`` (datagrams), ``fd`` (an inherited descriptor) or
-            ``systemd`` (what systemd has bound for this process).
-        host: tcp, udp: a name, an IPv4 address, or an IPv6 address without brackets, perhaps with a zone
+        scheme: ``tcp``, ``tls`` (encrypted from the first byte), ``https`` (the same, with HTTP in it), ``udp``,
+            ``unix`` (a stream), ``unixgram`` (datagrams), ``fd`` (an inherited descriptor) or ``systemd`` (what systemd
+            has bound for this process).
+        host: tcp, tls, https, udp: a name, an IPv4 address, or an IPv6 address without brackets, perhaps with a zone
             (``fe80::1%eth0``). Empty: all interfaces, IPv6 and IPv4. Default: loopback, so that nothing is reachable
             from outside unless asked for.
-        port: tcp, udp: 0 to 65535. Default 0: the system chooses a free one.
+        port: tcp, tls, https, udp: 0 to 65535. Default 0: the system chooses a free one.
         path: unix, unixgram: a file path, absolute or relative, or ``@name`` in Linux's abstract namespace. A file
             whose name starts with ``@`` is written ``./@name``.
         fd: fd: the descriptor's number, 0 or more.
         name: systemd: the name of the sockets that are meant (``FileDescriptorName=``); empty: all of them.
         mode: unix, unixgram: permission bits of the file, 0 to 0o777. None: what the umask leaves.
-        backlog: tcp, unix: connections that may wait to be accepted, 1 to 65535. None: the server's default.
-        reuse_port: tcp, udp: several processes may bind the same port, and the kernel shares clients out among them
-            (Linux socket(7), SO_REUSEPORT).
+        backlog: tcp, tls, https, unix: connections that may wait to be accepted, 1 to 65535. None: the server's
+            default.
+        reuse_port: tcp, tls, https, udp: several processes may bind the same port, and the kernel shares clients out
+            among them (Linux socket(7), SO_REUSEPORT).
+        cert: tls, https: path of a server's certificate chain (PEM). Empty: told otherwise, or a client's endpoint.
+        key: tls, https: path of its private key. Empty: ``cert`` holds it.
 
     Raises:
         EndpointError: a field is out of its range, or does not belong to the scheme.
     """
 
-    scheme: Literal["tcp", "udp", "unix", "unixgram", "fd", "systemd"]
+    scheme: Literal["tcp", "tls", "https", "udp", "unix", "unixgram", "fd", "systemd"]
     host: str = _LOOPBACK
     port: int = 0
     path: str = ""
@@ -68,6 +72,8 @@ class Endpoint:
     mode: int | None = None
     backlog: int | None = None
     reuse_port: bool = False
+    cert: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
         """Check every field, and write the host in its one way."""
@@ -161,6 +167,11 @@ class Endpoint:
         return self.type == socket.SOCK_STREAM
 
     @property
+    def is_tls(self) -> bool:
+        """Whether what goes over the connection is encrypted from the first byte."""
+        return self.scheme in ("tls", "https")
+
+    @property
     def is_dual_stack(self) -> bool:
         """Whether one socket is to serve IPv6 and IPv4: the host is empty."""
         return self.host == ""
@@ -185,7 +196,8 @@ class Endpoint:
 
         Every address of a TCP host name is tried in the resolver's order, like ``socket.create_connection``; a
         datagram says nothing about who hears it, so UDP goes to the family that a server of the same text binds. An
-        empty host connects to loopback. A unixgram client gets an address of its own, so that replies arrive.
+        empty host connects to loopback. A unixgram client gets an address of its own, so that replies arrive. The
+        connection is as it was made, without TLS: that is `portside.connect`'s.
 
         Args:
             timeout: seconds for each address tried, and of the returned socket; None waits without a limit.
@@ -354,6 +366,8 @@ _SYSTEMD: Final = _Scheme(kind=None, family=_not_taken_over, address=_not_taken_
 
 _SCHEMES: Final[Mapping[str, _Scheme]] = {
     "tcp": _TCP,
+    "tls": _TCP,
+    "https": _TCP,
     "udp": dataclasses.replace(_TCP, kind=socket.SOCK_DGRAM, connect=_connect_directly),
     "unix": _UNIX,
     "unixgram": dataclasses.replace(_UNIX, kind=socket.SOCK_DGRAM),

@@ -129,7 +129,7 @@ class Finisher:
                 self._server.shutdown_request(passage.request)
 
     def _verify(self, passage: Passage) -> bool:
-        reason = None if self.admission is None else self.admission.refusal_behind_gates(passage.request)
+        reason = None if self.admission is None else self.admission.meet(passage.request, passage.client_address)
         if reason is not None:
             self._refused(passage, reason)
             return False

@@ -89,11 +89,9 @@ def gates_of(server: Any) -> tuple[Gate, ...]:
         TypeError: `tls` is a context. Programs have attributes of that name for themselves, which are left alone, but
             whoever says this expects TLS.
     """
-    policies = [getattr(server, name, None) for name in _GATED]
+    policies: list[Any] = [getattr(server, name, None) for name in _GATED]
     for policy in policies:
         if isinstance(policy, ssl.SSLContext):
-            raise TypeError(
-                "tls is an SSLContext: write tls = portside.ContextTLS(context), or portside.TLS(cert, key)"
-            )
+            raise TypeError("tls is an SSLContext: write portside.ContextTLS(context), or portside.TLS(cert, key)")
     gates = [policy.gate() for policy in policies if hasattr(policy, "gate")]
     return tuple(gate for gate in gates if gate is not None)

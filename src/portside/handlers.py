@@ -14,11 +14,12 @@ from portside.admission import Admission
 from portside.dispatcher import Dispatcher
 from portside.frames import FrameReader, bounded
 from portside.framing import Codec, Lines
+from portside.gates import TurnedAway
 from portside.peer import Peer, tls_facts
 from portside.policy.handshakes import say_goodbye, shake_hands
 from portside.policy.peers import peer_of
 from portside.policy.proxy_protocol import Proxied
-from portside.reading import reader_of
+from portside.reading import bounded_reader
 from portside.starttls import buffered, injected, settle, startable
 
 
@@ -120,11 +121,10 @@ class StreamRequestHandler(BaseRequestHandler):
 
     def _portside_open(self) -> None:
         connection, door = self.connection, self._portside_door
-        if door is None or not self._portside_bounds_lines:
-            self.rfile = connection.makefile("rb", self.rbufsize)
-        else:
-            prompt = self.timeout is None and door.read_seconds is not None
-            self.rfile = reader_of(connection, self.rbufsize, door.limits.line_bytes, prompt=prompt)
+        self.rfile = connection.makefile("rb", self.rbufsize)
+        if door is not None and self._portside_bounds_lines:
+            prompt, longest = self.timeout is None and door.read_seconds is not None, door.limits.line_bytes
+            self.rfile = bounded_reader(self.rfile, connection, self.rbufsize, longest, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(connection, "writes_whole"):
             self.wfile = SocketWriter(connection)
         else:
@@ -165,9 +165,16 @@ class StreamRequestHandler(BaseRequestHandler):
         self.rfile.close()
         context, seconds = policy.fresh_context(self.server), policy.handshake_timeout
         self._portside_given = self.request
-        self.request = self.connection = shake_hands(self.connection, context, seconds)
-        self._portside_secured = True
+        try:
+            self._portside_go_on(shake_hands(self.connection, context, seconds))
+        except TurnedAway as error:
+            self._portside_go_on(error.request or self.connection)
+            raise
         self._portside_open()
+
+    def _portside_go_on(self, sock: Any) -> None:
+        self.request = self.connection = sock
+        self._portside_secured = True
 
     def _portside_unread(self) -> bool:
         """Whether bytes of the client's have been read from the kernel, and not yet by the handler."""
@@ -275,6 +282,7 @@ class FramedRequestHandler(StreamRequestHandler):
     """
 
     codec: Codec = Lines()
+    _portside_frames: FrameReader
 
     def setup(self) -> None:
         """Make `frames`, on top of `rfile`. May be extended."""

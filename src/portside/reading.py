@@ -76,12 +76,13 @@ class PromptFile(io.RawIOBase):
     """A socket's bytes, unbuffered, where the kernel bounds each wait (SO_RCVTIMEO, socket(7)): that is a timeout.
 
     Args:
-        sock: a connected socket; it stays the caller's.
+        file: the socket's file without a buffer; closed with this one.
+        sock: the socket; it stays the caller's.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, file: Any, sock: socket.socket) -> None:
+        self._file = file
         self._sock = sock
-        self._file: Any = sock.makefile("rb", 0)
 
     def readable(self) -> bool:
         """True."""
@@ -143,22 +144,27 @@ class BoundedReader(io.BufferedReader):
         return line
 
 
-def reader_of(sock: Any, buffer_size: int, longest: int | None, *, prompt: bool) -> Any:
-    """What a handler reads its client's bytes from, in the bounds of a server's limits.
+def bounded_reader(file: Any, sock: Any, buffer_size: int, longest: int | None, *, prompt: bool) -> Any:
+    """A handler's file to read from, in the bounds of a server's limits.
 
     Args:
-        sock: a connected socket; it stays the caller's.
-        buffer_size: bytes of the buffer; -1 is the system's default, 0 none.
-        longest: bytes of the longest line; None for any. Without a buffer, no line is bounded.
+        file: what `makefile("rb")` gave; without a buffer, its lines are not bounded. The result takes its place.
+        sock: the socket below it.
+        buffer_size: bytes of its buffer; -1 is the system's default.
+        longest: bytes of the longest line; None for any.
         prompt: whether the kernel bounds each wait.
     """
-    if hasattr(sock, "set_deadlines") or (longest is None and not prompt):
-        file = sock.makefile("rb", buffer_size)
-        if longest is not None and hasattr(file, "bound_lines"):
-            file.bound_lines(longest)
+    bound = getattr(file, "bound_lines", None)
+    if bound is not None:
+        bound(longest or 0)
         return file
-    raw = PromptFile(sock) if prompt else sock.makefile("rb", 0)
-    if buffer_size == 0:
+    buffered = isinstance(file, io.BufferedReader)
+    if not prompt and (longest is None or not buffered):
+        return file
+    raw = file.detach() if buffered else file
+    if prompt:
+        raw = PromptFile(raw, sock)
+    if not buffered:
         return raw
     size = io.DEFAULT_BUFFER_SIZE if buffer_size < 0 else buffer_size
     return io.BufferedReader(raw, size) if longest is None else BoundedReader(raw, size, longest)

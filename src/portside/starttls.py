@@ -56,9 +56,15 @@ def injected() -> TurnedAway:
     return TurnedAway(CloseReason.BAD_INPUT, "the client has sent data between STARTTLS and its handshake")
 
 
-def settle(server: Any, request: Any) -> None:
-    """Before a handler closes a connection itself: the server's record asks the kernel for its figures."""
+def settle(server: Any, request: Any, *, lost: bool = False) -> None:
+    """Before a handler closes a connection itself: the server's record asks the kernel for its figures.
+
+    Args:
+        server: the server object.
+        request: what it has given to the handler.
+        lost: it is known already that the client has left.
+    """
     machine = getattr(server, "_portside", None)
     record = machine and machine.connections.get(request)
     if record:
-        record.settle(lost=False)
+        record.settle(lost=lost)

@@ -276,6 +276,16 @@ def test_a_worker_that_does_not_answer() -> None:
     assert counted(console)[0].endswith(" 13")
 
 
+def test_a_supervisor_adds_what_it_knows_itself() -> None:
+    supervisor = {"pid": 9, "process": "9-1", "metrics": [["portside_worker_restarts_total", {}, 3]]}
+    console = Console(Processes(worker(1, 5, servers=[]), supervisor))
+    assert "portside_worker_restarts_total 3" in counted(console)
+    assert console.health() == (True, True)
+    told = console.snapshot(10, stacks=False)
+    assert [process["pid"] for process in told["processes"]] == [1]
+    assert "metrics" not in told["processes"][0]
+
+
 def test_without_any_process() -> None:
     console = Console(Processes())
     assert console.health() == (False, False)

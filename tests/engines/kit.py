@@ -163,6 +163,11 @@ def _forget_clients() -> None:
 os.register_at_fork(after_in_child=_forget_clients)
 
 
+def remember(client: socket.socket) -> None:
+    """Let no child of this process keep a client's connection open."""
+    _clients.add(client)
+
+
 def unconnected(server: Any) -> socket.socket:
     """A socket with a deadline; of Unix datagrams it has an address of its own, for answers."""
     client = socket.socket(server.address_family, server.socket_type)

@@ -11,8 +11,10 @@ from typing import Any
 
 import trustme
 
-from portside.policy.tls import TLS, Certificate
+from portside.policy.certificates import Certificate
+from portside.policy.tls import TLS
 from tests.conftest import DEADLINE
+from tests.engines.kit import remember
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,7 @@ def secured(sock: socket.socket, context: ssl.SSLContext, name: str = "localhost
     """A client's end of TLS, which says goodbye."""
     sock.settimeout(DEADLINE)
     with context.wrap_socket(sock, server_hostname=name) as tls:
+        remember(tls)
         yield tls
         with suppress(OSError, ValueError):
             tls.unwrap()

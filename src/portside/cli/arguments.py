@@ -31,6 +31,7 @@ examples:
 endpoints:
   9000                     TCP on loopback          tcp://:9000         TCP on all interfaces
   tcp://[::1]:9000         TCP over IPv6            udp://127.0.0.1:53  UDP
+  tls://localhost:9000     TCP, encrypted           https://localhost   the same, HTTP
   unix:/run/app.sock       a Unix stream socket     unixgram:@name      Unix datagrams, abstract name
   fd:3                     an inherited socket      systemd:            systemd's sockets; systemd:NAME one of them
 """
@@ -40,6 +41,7 @@ examples:
   portside serve shout:Shout 9000
   portside serve shout:Shout tcp://:9000 "unix:/run/shout.sock?mode=660" --max-handlers 500
   portside serve chat.server:Chat 9000 --engine async --drain 5 --verbose
+  portside serve shout:Shout "tls://:9000?cert=cert.pem&key=key.pem"
 
 HANDLER is a handler class (or any callable of a request, its client's address and the server) of the module, which is
 looked for in the current directory first. Ctrl-C or SIGTERM ends it: handlers have --drain seconds to finish. A second
@@ -71,6 +73,7 @@ examples:
   portside http
   portside http --directory site tcp://:8080 --access-log -
   portside http --cgi "unix:/run/site.sock?mode=660"
+  portside http --tls=dev https://localhost:8443
 
 Only this machine can reach it unless the endpoint says otherwise, as tcp://:8080 does. `python -m portside.http.server`
 takes the options of `python -m http.server`, TLS included.
@@ -101,6 +104,7 @@ _CONNECT_EXAMPLES = """\
 examples:
   portside connect 9000
   portside connect tcp://mail.example.org:25 --crlf
+  portside connect https://example.org --crlf
   echo hello | portside connect udp://127.0.0.1:7007 --wait 0.5
 
 On a connection, everything goes through as it is; the end of the input is told to the server, and the server's end
@@ -262,6 +266,10 @@ def _add_connect(commands: Any) -> None:
         type=_some_seconds,
         help="give up when nothing happens for so long (default: never)",
     )
+    trust = command.add_mutually_exclusive_group()
+    trust.add_argument("--ca", metavar="FILE", help="tls://: trust servers that these certificates (PEM) vouch for")
+    trust.add_argument("--insecure", action="store_true", help="tls://: do not check who the server is")
+    command.add_argument("--server-name", metavar="NAME", help="tls://: who the server is, where it is not its host")
     command.add_argument("--crlf", action="store_true", help="end lines that are sent with CRLF")
     command.add_argument(
         "--wait",
@@ -334,6 +342,11 @@ def _add_endpoints(command: ArgumentParser) -> None:
 
 
 def _add_serving_options(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--tls",
+        metavar="CERT[,KEY]",
+        help="encrypt connections with this certificate chain (PEM) and key; `dev` makes a self-signed certificate",
+    )
     command.add_argument(
         "--max-handlers",
         metavar="N",

@@ -13,8 +13,12 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 
 from portside.cli.failure import Failure
+from portside.client import encrypted
+from portside.encrypted import EncryptedSocket
 from portside.endpoints import Endpoint
 from portside.frames import READ_SIZE
+from portside.policy.tls import ClientTLS
+from portside.service.encryption import HTTP
 
 # Bytes of a line that is read as one datagram: more than any datagram holds, so that one too long is refused, not cut.
 _LINE = 65_536
@@ -31,7 +35,7 @@ def connect(options: Namespace) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     endpoint: Endpoint = options.endpoint
-    with _dial(endpoint, options.timeout) as sock:
+    with _dial(endpoint, options) as sock:
         conversation = _Stream(sock, options) if endpoint.is_stream else _Datagrams(sock, options)
         try:
             conversation.run()
@@ -41,17 +45,26 @@ def connect(options: Namespace) -> None:
             raise Failure(f"the conversation with {endpoint} broke off: {_words(error)}") from error
 
 
-def _dial(endpoint: Endpoint, timeout: float | None) -> socket.socket:
+def _dial(endpoint: Endpoint, options: Namespace) -> "socket.socket | EncryptedSocket":
     try:
-        sock = endpoint.connect(timeout)
+        sock: socket.socket | EncryptedSocket = endpoint.connect(options.timeout)
+        if isinstance(sock, socket.socket) and endpoint.is_tls:
+            sock = encrypted(sock, endpoint, _trust(endpoint, options))
     except OSError as error:
         raise Failure(f"{endpoint} cannot be reached: {_words(error)}") from error
+    except ValueError as error:
+        raise Failure(str(error)) from error
     sock.settimeout(None)  # the conversation as a whole may be idle so long, not each direction
     return sock
 
 
+def _trust(endpoint: Endpoint, options: Namespace) -> ClientTLS:
+    alpn = HTTP if endpoint.scheme == "https" else ()
+    return ClientTLS(ca=options.ca, verify=not options.insecure, server_name=options.server_name, alpn=alpn)
+
+
 def _words(error: OSError) -> str:
-    return error.strerror or str(error)
+    return getattr(error, "verify_message", None) or error.strerror or str(error)
 
 
 class _OutputClosed(Exception):
@@ -68,7 +81,7 @@ class _Conversation:
     Threads that wait for a terminal or a socket cannot be woken, and end with the process.
     """
 
-    def __init__(self, sock: socket.socket, options: Namespace) -> None:
+    def __init__(self, sock: "socket.socket | EncryptedSocket", options: Namespace) -> None:
         self.sock = sock
         self.crlf: bool = options.crlf
         self.wait: float = options.wait

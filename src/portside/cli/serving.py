@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from portside.apps.diagnostics import DIAGNOSTICS
 from portside.cli.failure import Failure
 from portside.cli.policies import access_of, limits_of
+from portside.cli.tls import tls_of
 from portside.endpoints import Endpoint
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.service.description import Service
+from portside.service.encryption import HTTP
 from portside.service.loading import Deferred, LoadError
 from portside.service.serving import bound, run_alone
 from portside.service.supervisor import Renew, Supervisor
@@ -23,6 +25,8 @@ from portside.telemetry.jsonlog import attach_json
 from portside.telemetry.logging import attach
 
 _T = TypeVar("_T")
+
+_WEB = ("http", "wsgi")  # the commands that speak HTTP
 
 
 def serve(options: Namespace) -> None:
@@ -141,6 +145,7 @@ def _described(handler: Deferred, engine: Any, options: Namespace) -> Service:
         proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
         limits=limits_of(options),
         access=access_of(options),
+        tls=tls_of(options.tls, HTTP if options.command in _WEB else ()),
         workers=_workers(options),
         user=options.user,
         group=options.group,

@@ -224,21 +224,18 @@ class Exchanges(Requests, StreamRequestHandler):
             writer.end()
             if writer.broken:
                 self.close_connection = True
-        if self._began:
+        tally = self._tally
+        if tally is not None and self._answered:
+            noted = tally.durations[self.command, self._answered]
+            noted.append(_now() - self._began)
+            if len(noted) >= NOTED:
+                tally.fold()
+        if RequestServed.subscribers:
             self._tell()
         self._end_body()
 
     def _tell(self) -> None:
-        seconds = _now() - self._began
-        self._began = 0.0
-        if not self._answered:  # the program has written heads of its own, and tells of them itself
-            return
-        if self._tally is not None:
-            noted = self._tally.durations[self.command or "", self._answered]
-            noted.append(seconds)
-            if len(noted) >= NOTED:
-                self._tally.fold()
-        if RequestServed.subscribers:
+        if self._answered and self._began:  # else the program has written heads of its own, and tells of them itself
             emit(
                 RequestServed(
                     server=self.server,
@@ -246,10 +243,11 @@ class Exchanges(Requests, StreamRequestHandler):
                     request_line=self.requestline,
                     status=self._answered,
                     bytes_out=None if self._writer is None else self._writer.sent,
-                    seconds=seconds,
+                    seconds=_now() - self._began,
                     headers=self.headers,
                 )
             )
+        self._began = 0.0
 
     def _switch_protocol(self) -> None:
         """The program speaks for itself from now on, with the deadlines that it has set itself."""

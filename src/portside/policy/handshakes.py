@@ -3,7 +3,6 @@
 What a client does wrong is `TurnedAway`, with what it is told as: it fell silent, it left, or what it said is no TLS.
 """
 
-import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
@@ -32,6 +31,8 @@ class TLSGate(Gate):
 
     async def admit_async(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
         """The same in a coroutine; the request is a `TLSRequest` from then on."""
+        from portside.policy.async_handshakes import shake_hands_async
+
         with _counted(server, request):
             return await shake_hands_async(request, self._context(server), self._patience(server)), client_address
 
@@ -69,17 +70,18 @@ def shake_hands(sock: Any, context: ssl.SSLContext, seconds: float) -> ssl.SSLSo
     try:
         tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
     except OSError as error:  # reset before it was asked anything
-        raise _turned_away(error, None) from error
+        raise turned_away(error, None) from error
     try:
         tls.settimeout(seconds)
         tls.do_handshake()
         tls.settimeout(usual)
     except OSError as error:
-        raise _turned_away(error, tls) from error
+        raise turned_away(error, tls) from error
     return tls
 
 
-def _turned_away(error: OSError, request: Any) -> TurnedAway:
+def turned_away(error: OSError, request: Any) -> TurnedAway:
+    """What a handshake that ended with `error` is told as; `request` is what has become of the connection."""
     match error:
         case TimeoutError():
             return TurnedAway(CloseReason.TIMED_OUT, "the client did not finish its TLS handshake", request=request)
@@ -95,113 +97,3 @@ def say_goodbye(sock: Any) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is gone, or has been told already
             sock.settimeout(0)
             sock.unwrap()
-
-
-# The async engine: asyncio's own TLS, whose transport the handler takes over.
-
-
-class _Keeper(asyncio.Protocol):
-    """Holds a transport until its handler is there: reads nothing, and remembers an end."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self.lost: tuple[Exception | None] | None = None
-
-    def connection_made(self, transport: Any) -> None:  # uvloop's is of no class of asyncio's
-        transport.pause_reading()
-
-    def eof_received(self) -> None:
-        self.ended = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = (exc,)
-
-
-class TLSRequest:
-    """A connection with TLS as the async engine has it: in the place of a socket, past which nothing can be written.
-
-    Attributes:
-        transport: asyncio's.
-    """
-
-    def __init__(self, sock: Any, transport: asyncio.Transport, keeper: _Keeper) -> None:
-        self._sock = sock
-        self._keeper = keeper
-        self.transport = transport
-
-    def hand_over(self, protocol: asyncio.Protocol) -> None:
-        """Have a protocol receive what comes, from the beginning."""
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
-        if self._keeper.ended:
-            protocol.eof_received()
-        if self._keeper.lost is not None:
-            protocol.connection_lost(self._keeper.lost[0])
-        else:
-            self.transport.resume_reading()
-
-    @property
-    def family(self) -> int:
-        """The socket's address family."""
-        return int(self._sock.family)
-
-    def getsockopt(self, *option: int) -> Any:
-        """An option of the socket's."""
-        return self._sock.getsockopt(*option)
-
-    def fileno(self) -> int:
-        """The descriptor; -1 when it is closed."""
-        return int(self._sock.fileno())
-
-    def getpeername(self) -> Any:
-        """The client's address."""
-        return self._sock.getpeername()
-
-    def getsockname(self) -> Any:
-        """The server's address."""
-        return self._sock.getsockname()
-
-    def shutdown(self, how: int) -> None:
-        """Send what is left, and end the connection: TLS has no other end in asyncio."""
-        self.transport.close()
-
-    def close(self) -> None:
-        """The same."""
-        self.transport.close()
-
-
-async def shake_hands_async(sock: Any, context: ssl.SSLContext, seconds: float) -> TLSRequest:
-    """The same as `shake_hands`, in the running event loop."""
-    keeper = _Keeper()
-    sock.setblocking(False)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(seconds):
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: keeper, sock, ssl=context, ssl_handshake_timeout=2 * seconds
-            )
-    except OSError as error:
-        raise _turned_away(error, None) from error
-    return TLSRequest(sock, transport, keeper)
-
-
-async def start_tls_async(
-    transport: Any, protocol: asyncio.Protocol, context: ssl.SSLContext, seconds: float
-) -> asyncio.Transport:
-    """A handshake on a transport that has been used without TLS; `protocol` receives what comes after it.
-
-    Raises:
-        TurnedAway: the client does not shake hands. The transport is closed.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(seconds):
-            secure = await loop.start_tls(
-                transport, protocol, context, server_side=True, ssl_handshake_timeout=2 * seconds
-            )
-    except OSError as error:
-        raise _turned_away(error, None) from error
-    if secure is None:
-        raise TurnedAway(CloseReason.CLIENT_LEFT, "the client left in its TLS handshake")
-    protocol.connection_made(secure)
-    return secure

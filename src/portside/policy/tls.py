@@ -294,7 +294,7 @@ def _trust(context: ssl.SSLContext, path: StrPath) -> None:
         if isinstance(error, TLSError):
             raise
         raise TLSError(
-            f"{shown(path)} holds no certificates: give a PEM file with -----BEGIN CERTIFICATE-----"
+            f"{shown(path)} holds no certificate: give a PEM file with -----BEGIN CERTIFICATE-----"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Servers that listen: what a service is made of, wherever its loops run."""
 
+import dataclasses
 import socket
 from collections.abc import Callable, Sequence
 
@@ -25,7 +26,7 @@ class Bound:
 
     def __init__(self, service: Service, listeners: Sequence[socket.socket] | None = None) -> None:
         self.servers: tuple[TCPServer, ...] = tuple(build(service, listeners))
-        self.endpoints = tuple(Endpoint.from_socket(server.socket) for server in self.servers)
+        self.endpoints = tuple(map(_bound, self.servers, service.endpoints))
         self._drain = service.drain
         self._error: BaseException | None = None
 
@@ -81,3 +82,8 @@ class Bound:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _bound(server: TCPServer, asked: Endpoint) -> Endpoint:
+    found = Endpoint.from_socket(server.socket)
+    return dataclasses.replace(found, scheme=asked.scheme) if asked.is_tls else found

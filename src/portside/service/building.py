@@ -4,6 +4,7 @@ Whatever can be said in the modern face is said to the classes of the drop-in fa
 """
 
 import contextlib
+import dataclasses
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from portside.binding import explain_bind_error
 from portside.endpoints import Endpoint, adopt
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, SerialMixIn, ThreadingMixIn
+from portside.policy.access import Access
 from portside.servers import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from portside.service.description import Service
 
@@ -36,12 +38,14 @@ def build(service: Service, listeners: Sequence[socket.socket] | None = None) ->
         OSError: an endpoint cannot be bound; the message says what to do about it.
         EndpointError: an inherited descriptor is no socket.
     """
+    if service.access is None:  # one for all endpoints, which can be told later
+        service = dataclasses.replace(service, access=Access())
     attributes = _engine_attributes(service)
     with contextlib.ExitStack() as stack:
         servers = []
         ready: Sequence[socket.socket | None] = listeners or [None] * len(service.endpoints)
-        for endpoint, listener in zip(service.endpoints, ready, strict=True):
-            server_class = _server_class(endpoint, _MIX_INS[service.engine], attributes, listener)
+        for endpoint, tls, listener in zip(service.endpoints, service.encryption, ready, strict=True):
+            server_class = _server_class(endpoint, _MIX_INS[service.engine], {**attributes, "tls": tls}, listener)
             server = server_class(
                 _address(endpoint), service.handler, bind_and_activate=False, handler_args=service.handler_args
             )

@@ -16,13 +16,15 @@ from portside.handlers import BaseRequestHandler, DatagramRequestHandler, Stream
 from portside.policy.access import Access
 from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.policy.tls import TLS, ContextTLS
 from portside.service.admin.options import Admin
-
-# What holds in the modern face where nobody says otherwise.
-LIMITS = Limits()
+from portside.service.encryption import encryption_of
 from portside.service.loading import Deferred
 from portside.service.privileges import Identity
 from portside.service.workers import Workers
+
+# What holds in the modern face where nobody says otherwise.
+LIMITS = Limits()
 
 EngineName = Literal["serial", "threads", "forks", "green", "async"]
 
@@ -43,10 +45,12 @@ class Service:
         proxy_protocol: whether clients come through proxies that say who they are, and through which; None believes
             nobody.
         limits: how many clients may come, how often, and how long they may stay, at each endpoint; None for no limits.
-        access: who may come in; None becomes an `Access` that lets everybody in until it is told otherwise.
+        access: who may come in; None for everybody, until the servers' `access` is told otherwise.
         workers: how many processes serve, below a supervisor: a number, or `Workers`; None is this process alone.
         user: whose rights the service has once its endpoints are bound: a name or a number; None is whoever starts it.
         group: which group's; None is the user's own.
+        tls: how connections are encrypted, at every endpoint; None leaves that to the endpoints.
+        encryption: the same for each endpoint, those taken into account that name a certificate themselves.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -67,10 +71,10 @@ class Service:
     workers: "int | Workers | None" = None
     user: str | int | None = None
     group: str | int | None = None
+    tls: TLS | ContextTLS | None = None
+    encryption: tuple[TLS | ContextTLS | None, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.access is None:
-            object.__setattr__(self, "access", Access())
         _check_endpoints(self.endpoints)
         _check_engine(self.engine)
         _check_numbers(self.max_handlers, self.drain)
@@ -83,6 +87,8 @@ class Service:
         Workers.of(self.workers)
         if (identity := self.identity) is not None:
             identity.check()
+        encryption = tuple(encryption_of(endpoint, self.tls) for endpoint in self.endpoints)
+        object.__setattr__(self, "encryption", encryption)
 
     @property
     def identity(self) -> Identity | None:
@@ -139,8 +145,8 @@ def _check_proxy_protocol(proxy_protocol: object, endpoints: tuple[Endpoint, ...
 def _check_policies(limits: object, access: object) -> None:
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits={limits!r} must be portside.Limits(...), or None for no limits")
-    if not isinstance(access, Access):
-        raise TypeError(f"access={access!r} must be portside.Access(...)")
+    if access is not None and not isinstance(access, Access):
+        raise TypeError(f"access={access!r} must be portside.Access(...), or None for everybody")
 
 
 def _check_handler(handler: Callable[..., Any], engine: str, endpoints: tuple[Endpoint, ...]) -> None:

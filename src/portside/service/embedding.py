@@ -12,6 +12,7 @@ from portside.engines.compiled import core
 from portside.policy.access import Access
 from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.policy.tls import TLS, ContextTLS
 from portside.servers import TCPServer
 from portside.service.bound import Bound
 from portside.service.description import LIMITS, Service
@@ -232,6 +233,7 @@ def embed(
     proxy_protocol: ProxyProtocol | None = None,
     limits: Limits | None = LIMITS,
     access: Access | None = None,
+    tls: TLS | ContextTLS | None = None,
 ) -> Embedding:
     """Serve with the green engine inside a running event loop, in its thread.
 
@@ -248,6 +250,7 @@ def embed(
         proxy_protocol: whether clients come through proxies that say who they are, and through which.
         limits: how many clients may come, how often, and how long they may stay; None for no limits.
         access: who may come in; None for everybody, until `server.access` is told otherwise.
+        tls: how connections are encrypted.
 
     Returns:
         A context manager, which gives what `start` does: `endpoints`, `servers`, `request_stop`, `force`; and `stop`
@@ -269,5 +272,6 @@ def embed(
             proxy_protocol=proxy_protocol,
             limits=limits,
             access=access,
+            tls=tls,
         )
     )

@@ -15,6 +15,7 @@ from portside.endpoints import Endpoint
 from portside.policy.access import Access
 from portside.policy.limits import Limits
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.policy.tls import TLS, ContextTLS
 from portside.servers import TCPServer
 from portside.service.admin.options import Admin
 from portside.service.bound import Bound
@@ -170,6 +171,7 @@ def start(
     proxy_protocol: ProxyProtocol | None = None,
     limits: Limits | None = LIMITS,
     access: Access | None = None,
+    tls: TLS | ContextTLS | None = None,
 ) -> Running:
     """Serve in the background: `with portside.start(Echo, "tcp://127.0.0.1:0") as server: ... server.endpoint`.
 
@@ -184,6 +186,7 @@ def start(
         proxy_protocol: whether clients come through proxies that say who they are, and through which.
         limits: how many clients may come, how often, and how long they may stay; None for no limits.
         access: who may come in; None for everybody, until `server.access` is told otherwise.
+        tls: how connections are encrypted; None leaves that to endpoints such as "tls://:9000?cert=FILE&key=FILE".
 
     Returns:
         A context manager that accepts clients already; its `endpoints` are what was bound.
@@ -204,6 +207,7 @@ def start(
             proxy_protocol=proxy_protocol,
             limits=limits,
             access=access,
+            tls=tls,
         )
     )
     running.start()

@@ -66,13 +66,13 @@ class Histogram:
         return {"buckets": list(self.counts), "sum": self.sum}
 
 
-class Durations(dict[tuple[str, int], list[float]]):
+class Durations(dict[tuple[str | None, int], list[float]]):
     """Durations of requests by method and status, noted and not yet counted: `durations["GET", 200].append(0.1)`.
 
     No lock and no call of ours: `append` is one step for every thread, and this is done for each request.
     """
 
-    def __missing__(self, key: tuple[str, int]) -> list[float]:
+    def __missing__(self, key: tuple[str | None, int]) -> list[float]:
         method, status = key
         known = (method if method in METHODS else "other", status)
         return self.setdefault(known, [])
@@ -81,7 +81,7 @@ class Durations(dict[tuple[str, int], list[float]]):
 class _Telling(list[float]):
     """In a forked child: what is noted here is told at once."""
 
-    def __init__(self, tally: "Tally", key: tuple[str, int]) -> None:
+    def __init__(self, tally: "Tally", key: tuple[str | None, int]) -> None:
         super().__init__()
         self._tally, self._key = tally, key
 
@@ -94,7 +94,7 @@ class _Tellers(Durations):
         super().__init__()
         self._tally = tally
 
-    def __missing__(self, key: tuple[str, int]) -> list[float]:
+    def __missing__(self, key: tuple[str | None, int]) -> list[float]:
         return _Telling(self._tally, key)
 
 
@@ -121,7 +121,7 @@ class Tally:
         self.closed: dict[str, int] = {}
         self.handler_seconds = Histogram()
         self.durations = Durations()
-        self.requests: Counter[tuple[str, int]] = Counter()
+        self.requests: Counter[tuple[str | None, int]] = Counter()
         self.request_seconds = Histogram()
         self.events: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()

@@ -323,7 +323,7 @@ def test_program_that_changes_its_mind(serve: Serve, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["send_head", "translate_path", "guess_type", "copyfile", "end_headers", "send_header"]
+    "name", ["send_head", "translate_path", "guess_type", "copyfile", "end_headers", "send_header", "send_response"]
 )
 def test_overridden_methods_are_called_each_time(serve: Serve, clock: Clock, name: str) -> None:
     calls: list[str] = []

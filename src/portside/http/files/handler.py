@@ -201,7 +201,7 @@ _OURS: Final = {
     name: getattr(SimpleHTTPRequestHandler, name)
     for name in (
         *("send_head", "translate_path", "guess_type", "copyfile"),
-        *("send_header", "date_time_string", "__getattribute__"),
+        *("send_response", "send_header", "date_time_string", "__getattribute__"),
     )
 }
 

@@ -13,6 +13,8 @@ from portside.telemetry.metrics import Sample
 class Console:
     """Asks all processes of a service, and adds up what they say; safe for several threads.
 
+    A process that serves nobody itself (a supervisor) may reply with metrics alone: its name and they are all it needs.
+
     Args:
         fleet: the processes.
     """
@@ -30,7 +32,7 @@ class Console:
         """Whether every process answers, and whether every one is ready to accept clients."""
         replies = self._fleet.ask({"do": "health"})
         alive = bool(replies) and not any("error" in reply for reply in replies)
-        return alive, alive and all(reply.get("ready") for reply in replies)
+        return alive, alive and all(reply.get("ready", True) for reply in replies)
 
     def snapshot(self, limit: int, *, stacks: bool) -> Reply:
         """All processes, their servers and open connections, and the metrics of all together.
@@ -41,8 +43,9 @@ class Console:
         """
         replies = self._fleet.ask({"do": "snapshot", "limit": limit, "stacks": stacks})
         totals = self._add_up(replies)
-        told = [{name: value for name, value in reply.items() if name != "metrics"} for reply in replies]
-        return {"time": time.time(), "processes": told, "metrics": totals}
+        told = [reply for reply in replies if "servers" in reply or "error" in reply]
+        processes = [{name: value for name, value in reply.items() if name != "metrics"} for reply in told]
+        return {"time": time.time(), "processes": processes, "metrics": totals}
 
     def stacks(self) -> Reply:
         """Where every handler stands."""

@@ -1,0 +1,96 @@
+"""Handlers of these tests, blocking and as coroutines."""
+
+from portside import (
+    AsyncFramedRequestHandler,
+    AsyncStreamRequestHandler,
+    FramedRequestHandler,
+    StreamRequestHandler,
+)
+from portside.peer import Peer
+
+
+def described(peer: Peer) -> bytes:
+    """One line."""
+    names = [] if peer.certificate is None else [dict(part)["commonName"] for part in peer.certificate["subject"][-1:]]
+    words = (names[0] if names else None, peer.tls_version, peer.cipher, peer.alpn, peer.server_name)
+    return " ".join(map(str, words)).encode() + b"\n"
+
+
+class Tells(StreamRequestHandler):
+    """Tells a client who it is."""
+
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(described(self.peer))
+
+
+class TellsAsync(AsyncStreamRequestHandler):
+    """The same."""
+
+    async def handle(self) -> None:
+        await self.reader.readline()
+        self.writer.write(described(self.peer))
+
+
+class Fails(StreamRequestHandler):
+    """Loses its database, which is not its client."""
+
+    def handle(self) -> None:
+        raise ConnectionResetError("the database has gone")
+
+
+class FailsAsync(AsyncStreamRequestHandler):
+    """The same."""
+
+    async def handle(self) -> None:
+        raise ConnectionResetError("the database has gone")
+
+
+class Starts(StreamRequestHandler):
+    """Lines in the clear, each back in upper case, until a client says STARTTLS; who it is, and lines, after that."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            if line == b"STARTTLS\n":
+                self.wfile.write(b"GO\n")
+                self.start_tls()
+                self.wfile.write(described(self.peer))
+            else:
+                self.wfile.write(line.upper())
+
+
+class StartsAsync(AsyncStreamRequestHandler):
+    """The same."""
+
+    async def handle(self) -> None:
+        while line := await self.reader.readline():
+            if line == b"STARTTLS\n":
+                self.writer.write(b"GO\n")
+                await self.start_tls()
+                self.writer.write(described(self.peer))
+            else:
+                self.writer.write(line.upper())
+
+
+class StartsFramed(FramedRequestHandler):
+    """Frames, likewise."""
+
+    def handle(self) -> None:
+        for frame in self.frames:
+            if frame == b"STARTTLS":
+                self.send(b"GO")
+                self.start_tls()
+            else:
+                self.send(frame.upper())
+
+
+class StartsFramedAsync(AsyncFramedRequestHandler):
+    """The same."""
+
+    async def handle(self) -> None:
+        async for frame in self.frames:
+            if frame == b"STARTTLS":
+                await self.send(b"GO")
+                await self.start_tls()
+            else:
+                await self.send(frame.upper())
