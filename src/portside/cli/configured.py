@@ -1,7 +1,6 @@
 """`portside run` and `portside check`: from a file, the environment and the command line to services."""
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -12,9 +11,11 @@ from typing import Any
 from portside.cli.failure import Failure
 from portside.cli.serving import announce, dump_on_request, explained, log_as, start
 from portside.service.config.checking import outlook
+from portside.service.config.handling import opened_log
 from portside.service.config.making import Configuration, Wanted, configuration
 from portside.service.config.options import options, tables
 from portside.service.config.problems import ConfigError, Problem
+from portside.service.config.settings import RequestLog
 from portside.service.config.sources import FILE, Source, from_command_line, from_environment, from_file
 from portside.service.description import Service
 from portside.service.loading import LoadError
@@ -74,7 +75,9 @@ def run(given: Namespace) -> None:
     if len(wanted.services) == 1:
         quiet = wanted.log.level == "error"
         [one] = wanted.services
-        start(one.startable, title=one.title, quiet=quiet, renew=lambda service: _renewed(given, service))
+        if one.service.workers is None:
+            _note_hangups()
+        start(wanted.alone, title=one.title, quiet=quiet, renew=lambda service: _renewed(given, service))
     else:
         _run_several(wanted)
 
@@ -152,7 +155,7 @@ def _renewed(given: Namespace, before: Service) -> Service:
     wanted = _read(given)
     if len(wanted.services) != 1:
         raise Failure("the file speaks of several services now: that takes a new start")
-    service = wanted.services[0].startable
+    service = wanted.alone
     fixed = [name for name in _FIXED if getattr(service, name) != getattr(before, name)]
     if fixed:
         raise Failure(f"{', '.join(fixed)} cannot change in a reload: send SIGUSR2, or start the service anew")
@@ -164,6 +167,7 @@ def _renewed(given: Namespace, before: Service) -> Service:
 
 def _run_several(wanted: Configuration) -> None:
     with contextlib.ExitStack() as stack:
+        _open_log(stack, wanted.request_log)
         pairs = []
         for each in wanted.services:
             running = _bound(stack, each)
@@ -181,13 +185,20 @@ def _run_several(wanted: Configuration) -> None:
         run_alone(several, tell if wanted.log.level != "error" else lambda _: None)
 
 
-def _bound(stack: contextlib.ExitStack, wanted: Wanted) -> Running:
-    service = wanted.startable
+def _open_log(stack: contextlib.ExitStack, log: RequestLog | None) -> None:
     try:
-        handler = stack.enter_context(service.loaded())
+        if log is not None:
+            stack.enter_context(opened_log(log))
+    except LoadError as error:
+        raise Failure(str(error)) from error
+
+
+def _bound(stack: contextlib.ExitStack, wanted: Wanted) -> Running:
+    try:
+        loaded = stack.enter_context(wanted.service.loaded())
     except (LoadError, TypeError) as error:
         raise Failure(f"{wanted.where}: {error}") from error
-    return explained(lambda: bound(dataclasses.replace(handler, user=None, group=None)))
+    return explained(lambda: bound(loaded))
 
 
 def _note_hangups() -> None:

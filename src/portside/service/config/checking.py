@@ -29,6 +29,8 @@ class Outlook:
 def outlook(configuration: Configuration) -> Outlook:
     """Look at everything that a start would need; nothing is bound, no file is written."""
     found = [each for wanted in configuration.services for each in _of_service(wanted)]
+    if configuration.request_log is not None:
+        found.append(_request_log(configuration.request_log.file))
     return Outlook(
         lines=tuple(each for each in found if isinstance(each, str)),
         problems=tuple(each for each in found if isinstance(each, Problem)),
@@ -40,8 +42,6 @@ def _of_service(wanted: Wanted) -> Iterator[str | Problem]:
     yield from (_handler(wanted), *(_endpoint(wanted, each) for each in wanted.service.endpoints))
     if wanted.service.admin is not None:
         yield f"  admin at {wanted.service.admin.endpoint}"
-    if wanted.request_log is not None:
-        yield _request_log(wanted, wanted.request_log.file)
     yield from _certificates(wanted)
 
 
@@ -73,25 +73,25 @@ def _handler(wanted: Wanted) -> str | Problem:
 
 def _endpoint(wanted: Wanted, endpoint: Endpoint) -> str | Problem:
     try:
-        found = endpoint.address
+        found, family = endpoint.address, endpoint.family
     except OSError as error:
         return _problem(wanted, f"{endpoint}: {error.strerror or error}")
     except ValueError as error:
         return _problem(wanted, str(error))
-    if endpoint.family in (socket.AF_INET, socket.AF_INET6):
+    if family in (socket.AF_INET, socket.AF_INET6):
         return f"  at {endpoint} ({found[0] or 'all interfaces'}, port {found[1] or 'chosen by the system'})"
     return f"  at {endpoint}"
 
 
-def _request_log(wanted: Wanted, file: str) -> str | Problem:
+def _request_log(file: str) -> str | Problem:
     folder = os.path.dirname(os.path.abspath(file))
     if file != "-" and not os.access(file if os.path.exists(file) else folder, os.W_OK):
-        return _problem(wanted, f"access_log: {file!r} cannot be written by this user")
-    return f"  access log in {'standard output' if file == '-' else file}"
+        return Problem(where="access_log", text=f"{file!r} cannot be written by this user")
+    return f"access log in {'standard output' if file == '-' else file}"
 
 
 def _certificates(wanted: Wanted) -> Iterator[str]:
-    every = {id(each): each for each in getattr(wanted.service, "encryption", ()) if each is not None}
+    every = {id(each): each for each in wanted.service.encryption if each is not None}
     for tls in every.values():
         for facts in getattr(tls, "certificates", ()):
             yield f"  certificate {facts.path}, valid until {facts.not_after:%Y-%m-%d %H:%M} UTC"

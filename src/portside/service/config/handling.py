@@ -17,7 +17,7 @@ def deferred(serving: Serving, request_log: RequestLog | None) -> Deferred:
         with contextlib.ExitStack() as stack:
             handler = _made(serving)
             if request_log is not None:
-                stack.enter_context(_opened(request_log))
+                stack.enter_context(opened_log(request_log))
             yield handler
 
     return Deferred(opened=opened, name=serving.name)
@@ -55,7 +55,12 @@ def _nowhere(*_: object) -> None:
     """The access log is for that, where one is wanted."""
 
 
-def _opened(log: RequestLog) -> contextlib.AbstractContextManager[Any]:
+def opened_log(log: RequestLog) -> contextlib.AbstractContextManager[Any]:
+    """The access log, until the block's end; it is of every HTTP server of the process.
+
+    Raises:
+        LoadError: it cannot be opened, or HTTP is not installed.
+    """
     try:
         from portside.http.access_log import AccessLog
 

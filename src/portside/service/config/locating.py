@@ -1,4 +1,4 @@
-"""In which line of a TOML document each key stands: `tomllib` reads the values, and does not say where they were.
+r"""In which line of a TOML document each key stands: `tomllib` reads the values, and does not say where they were.
 
     locate("a = 1\n[b.c]\nd = 2")  ->  {("a",): 1, ("b",): 2, ("b", "c"): 2, ("b", "c", "d"): 3}
 
@@ -115,7 +115,8 @@ class _Locator:
 
     def _table(self, names: list[str]) -> Path:
         """The path of a header; an array of tables on the way means its last element."""
-        line, path = self._here(), ()
+        line = self._here()
+        path: Path = ()
         for name in names:
             path = self._last((*path, name))
             self._note(path, line)

@@ -7,6 +7,7 @@ An option is a path: `limits.per_host` in a file, `PORTSIDE_LIMITS__PER_HOST` in
 import dataclasses
 import inspect
 import re
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from portside.policy.tls import TLS
 from portside.service.config.kinds import Kind, kind_of
-from portside.service.config.settings import Around, Common, Serving
+from portside.service.config.settings import Common, Serving
 from portside.service.description import Service
 
 Path = tuple[str, ...]
@@ -100,7 +101,7 @@ def process_wide() -> frozenset[str]:
 
 @cache
 def _everything() -> tuple[Option | Table, ...]:
-    return tuple(each for make in (Serving, Service, Around, Common) for each in _inside(make, ()))
+    return tuple(each for make in (Serving, Service, Common) for each in _inside(make, ()))
 
 
 def _inside(make: Any, above: Path) -> Iterator[Option | Table]:
@@ -142,7 +143,8 @@ def _default(make: Any, parameter: inspect.Parameter) -> Any:
 
 def _object(annotation: Any) -> Any:
     """The class of an object that is made of options; of several that can be said, TLS by its files."""
-    members = [each for each in (typing.get_args(annotation) or [annotation]) if inspect.isclass(each)]
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    members = [each for each in (typing.get_args(annotation) if union else [annotation]) if inspect.isclass(each)]
     if TLS in members:
         return TLS
     ours = [each for each in members if each.__module__.startswith("portside.") and not _is_value(each)]

@@ -72,8 +72,8 @@ class Log:
     """What is told of the whole process, on standard error.
 
     Attributes:
-        level: how much: "warning" is trouble, "info" adds starts, drains and refusals, "debug" every connection, "error"
-            is trouble that loses something.
+        level: how much: "warning" is trouble, "info" adds starts, drains and refusals, "debug" every connection;
+            "error" is trouble that loses something, and announces nothing.
         format: lines for people, or a JSON object a line.
     """
 
@@ -82,22 +82,13 @@ class Log:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Around:
-    """What stands around a service.
-
-    Attributes:
-        access_log: a line for each HTTP request; left out, none.
-    """
-
-    access_log: RequestLog | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Common:
     """What is one for the whole process, however many services there are.
 
     Attributes:
+        access_log: a line for each HTTP request, of all services; left out, none.
         logging: what is told of the process.
     """
 
+    access_log: RequestLog | None = None
     logging: Log | None = None

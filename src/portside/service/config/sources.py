@@ -6,7 +6,7 @@ A file speaks of one service, or of several, each in a table `[services.NAME]`; 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from portside.service.config.kinds import OFF
@@ -36,12 +36,14 @@ class Said:
         value: for the option; None in the place of a table.
         where: which file and line, which variable, which option.
         line: the line, or 0.
+        raw: what stands there.
     """
 
     path: Path
     value: Any
     where: str
     line: int = 0
+    raw: Any = None
 
 
 @dataclass(kw_only=True)
@@ -53,12 +55,14 @@ class Source:
         common: what holds for every service.
         services: what holds for one, by its name.
         problems: what is wrong.
+        broken: nothing of it can be read.
     """
 
     name: str = ""
     common: list[Said] = field(default_factory=list)
     services: dict[str, list[Said]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    broken: bool = False
 
 
 # The file
@@ -76,14 +80,17 @@ def from_file(text: str, name: str) -> Source:
         document = tomllib.loads(text)
         lines = locate(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        line = _line_of(error)
+        line = _line_of(error, text)
         source.problems.append(Problem(where=_place(name, line), line=line, text=f"this is no TOML: {error}"))
+        source.broken = True
         return source
     _File(source, name, lines).read(document)
     return source
 
 
-def _line_of(error: Exception) -> int:
+def _line_of(error: Exception, text: str) -> int:
+    if "at end of document" in str(error):
+        return len(text.splitlines())
     found = re.search(r"at line (\d+)", str(error))
     return int(found[1]) if found else 0
 
@@ -154,7 +161,7 @@ class _File:
     def _value(self, place: Path, path: Path, value: Any, said: list[Said]) -> None:
         kind = options()[path].kind
         try:
-            said.append(self._said(place, path, kind.read(value)))
+            said.append(replace(self._said(place, path, kind.read(value)), raw=value))
         except ValueError as error:
             reason = f" ({error})" if str(error) else ""
             self._problem(place, not_accepted(".".join(place), value, kind.accepted) + reason)
@@ -239,7 +246,9 @@ def _take(source: Source, said: list[Said], path: Path, text: str, where: str) -
     try:
         if final is None:
             raise ValueError
-        said.append(Said(path=final, value=options()[final].kind.of_text(text), where=where))
+        said.append(Said(path=final, value=options()[final].kind.of_text(text), where=where, raw=text))
     except ValueError as error:
         reason = f" ({error})" if str(error) else ""
-        source.problems.append(Problem(where=where, text=not_accepted("it", text, accepted).removeprefix("it = ") + reason))
+        source.problems.append(
+            Problem(where=where, text=not_accepted("it", text, accepted).removeprefix("it = ") + reason)
+        )
