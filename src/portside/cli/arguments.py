@@ -65,7 +65,7 @@ class _Command(ArgumentParser):
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._is_asked:
+        if self._is_asked or self._subparsers is not None:  # a command of commands has its own order
             return super().parse_known_args(args, namespace)
         if self.complete is not None:
             self.complete(self)
