@@ -142,7 +142,7 @@ class Writer:
         if isinstance(value, str):
             return self.string(value)
         if isinstance(value, list):
-            gap = self._draw(st.sampled_from(["", "\n", " # ]\n"]))
+            gap: str = self._draw(st.sampled_from(["", "\n", " # ]\n"]))
             return "[" + "".join(f"{gap}{self.value(each)}{gap}," for each in value) + gap + "]"
         return "{" + ", ".join(f"{self.key(key)} = {self.value(each)}" for key, each in value.items()) + "}"
 

@@ -73,7 +73,7 @@ def balanced(folder: Path, one: Endpoint, two: Endpoint) -> Iterator[Endpoint]:
         assert text.count(old) == 1
         text = text.replace(old, new)
     (folder / "haproxy.cfg").write_text(text, encoding="utf-8")
-    command = [installed("haproxy"), "-db", "-f", folder / "haproxy.cfg"]
+    command = [installed("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             assert wait_until(lambda: answers(("127.0.0.1", port)), DEADLINE), "haproxy does not start"
