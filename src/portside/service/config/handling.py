@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,14 @@ from portside.service.loading import Deferred, LoadError, load
 
 
 def deferred(serving: Serving, request_log: RequestLog | None) -> Deferred:
-    """A handler to be made in the process that serves."""
+    """A handler to be made in the process that serves.
+
+    Portside's own part of it is imported here, by whoever starts: a process that has given up its rights may not be
+    able to read that. What is missing is told when the handler is made.
+    """
+    if serving.handler is None or request_log is not None:
+        with contextlib.suppress(ImportError):
+            _import_http()
 
     @contextlib.contextmanager
     def opened() -> Iterator[Any]:
@@ -21,6 +29,11 @@ def deferred(serving: Serving, request_log: RequestLog | None) -> Deferred:
             yield handler
 
     return Deferred(opened=opened, name=serving.name)
+
+
+def _import_http() -> None:
+    for name in ("access_log", "cgi.handler", "files.handler", "wsgi.handler"):
+        importlib.import_module(f"portside.http.{name}")
 
 
 def _made(serving: Serving) -> Any:
