@@ -58,6 +58,7 @@ WITHOUT_IO = frozenset(
     {
         *("endpoint_text", "framing", "http.errors", "http.head", "http.limits", "http.plain"),
         *("core.fields", "http.collecting"),
+        *("endpoint_text", "framing", "service.config.locating", "http.errors", "http.head", "http.limits"),
         *(f"http.cgi.{name}" for name in ("metavariables", "options", "output")),
         *(f"http.files.{name}" for name in ("answers", "conditions", "cors", "encodings", "forms", "listing", "names")),
         *(f"http.files.{name}" for name in ("options", "ranges")),
