@@ -65,7 +65,9 @@ def run(handler: Deferred, engine: Any, options: Namespace) -> None:
     service = _explained(lambda: _described(handler, engine, options))
     announce = functools.partial(_announce, handler.name, service, options)
     if service.workers is not None:
-        _explained(lambda: Supervisor(service, ready=lambda supervisor: announce(supervisor.endpoints))).run()
+        supervisor = _explained(lambda: Supervisor(service, ready=lambda supervisor: announce(supervisor.endpoints)))
+        _announce_admin(supervisor.admin, options)
+        supervisor.run()
         return
     with contextlib.ExitStack() as stack:
         try:
@@ -75,8 +77,7 @@ def run(handler: Deferred, engine: Any, options: Namespace) -> None:
         running = _explained(lambda: bound(dataclasses.replace(service, handler=made)))
         if engine == "green":
             _dump_on_request()
-        if running.admin is not None and not options.quiet:
-            print(f"telling of it at {running.admin.endpoint}", file=sys.stderr)
+        _announce_admin(running.admin and running.admin.endpoint, options)
         run_alone(running, announce)
 
 
@@ -92,6 +93,11 @@ def _announce(name: str, service: Service, options: Namespace, endpoints: tuple[
     how = service.engine if workers is None else f"{service.engine}, {workers.count} workers"
     for endpoint in endpoints:
         print(f"serving {name} at {endpoint} ({how})", file=sys.stderr)
+
+
+def _announce_admin(endpoint: Endpoint | None, options: Namespace) -> None:
+    if endpoint is not None and not options.quiet:
+        print(f"telling of it at {endpoint}", file=sys.stderr)
 
 
 def _dump_on_request() -> None:

@@ -50,11 +50,12 @@ class Running(Bound):
         self.admin: Running | None = None if service.admin is None else self._open_admin(service.admin)
 
     def _open_admin(self, admin: Admin) -> "Running":
+        from portside.service.admin.console import Console
         from portside.service.admin.server import AdminServer
 
         self._control = Control(self)
         try:
-            return AdminServer(admin, self._control)
+            return AdminServer(admin, Console(self._control))
         except BaseException:
             self._control.close()
             for server in self.servers:
