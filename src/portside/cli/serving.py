@@ -77,7 +77,7 @@ def run(handler: Deferred, engine: Any, options: Namespace) -> None:
         running = _explained(lambda: bound(dataclasses.replace(service, handler=made)))
         if engine == "green":
             _dump_on_request()
-        _announce_admin(running.admin and running.admin.endpoint, options)
+        _announce_admin(None if running.admin is None else running.admin.endpoint, options)
         run_alone(running, announce)
 
 

@@ -219,6 +219,8 @@ def start(
 def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
     """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it.
 
+    Where certificates are in files, SIGHUP has them loaded again, without an end to any connection.
+
     Args:
         running: what is ended.
         asked: called when the first signal has come.
@@ -227,7 +229,8 @@ def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: Non
         yield
         return
     ending = _Ending(running, asked)
-    before = {number: signal.signal(number, ending) for number in _ENDING}
+    wanted = dict.fromkeys(_ENDING, ending) | _of_certificates(running)
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     except _Forced:
@@ -235,6 +238,17 @@ def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: Non
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _of_certificates(running: Running) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
+    """What SIGHUP means, where there is anything to load again."""
+    several = [server.tls for server in running.servers if isinstance(server.tls, TLS)]
+
+    def reload(_: int, frame: FrameType | None) -> None:
+        for tls in several:
+            tls.reload_soon()
+
+    return {signal.SIGHUP: reload} if several and hasattr(signal, "SIGHUP") else {}
 
 
 class _Forced(BaseException):
