@@ -195,7 +195,7 @@ def test_fields_of_options_are_described(options: type) -> None:
     ("function", "title"),
     [
         (portside.start, "`start(handler, *endpoints, **options)`"),
-        (portside.connect, "`connect(endpoint, *, timeout=None, codec=None)`"),
+        (portside.connect, "`connect(endpoint, *, timeout=None, codec=None, tls=None)`"),
         (portside.embed, "`embed(handler, *endpoints, **options)`"),
         (AccessLog, '`AccessLog(destination, *, form="combined", server=None)`'),
     ],
