@@ -151,7 +151,7 @@ class _Command(ArgumentParser):
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._is_asked:
+        if self._is_asked or self._subparsers is not None:  # what stands behind a word is the word's
             return super().parse_known_args(args, namespace)
         self._is_asked = True
         try:
