@@ -52,7 +52,7 @@ class Watched:
         return [each["pid"] for each in self.snapshot()["processes"] if "error" not in each]
 
     def connections(self) -> list[dict[str, Any]]:
-        servers = [server for each in self.snapshot()["processes"] for server in each["servers"]]
+        servers = [server for each in self.snapshot()["processes"] for server in each.get("servers", ())]
         return [each for server in servers for each in server["connections"]]
 
     def count(self, name: str) -> float:
@@ -147,8 +147,8 @@ def test_counts_outlive_the_workers_that_made_them(folder: Path) -> None:
         talker = Talker(admin.endpoint)
         admin.service.signal(signal.SIGHUP)
         admin.service.wait("ReloadFinished")
-        for each in (both[second], talker):
-            ended(each)
+        both[second].close()
+        talker.close()
         assert wait_until(lambda: len(admin.snapshot()["workers"]) == 2, PATIENCE)
         assert admin.count("portside_connections_opened_total") == before + 1
 
@@ -253,7 +253,7 @@ def test_from_the_command_line(folder: Path) -> None:
             assert process.stderr is not None
             said = process.stderr.readline()
             assert said.startswith("telling of it at tcp://127.0.0.1:")
-            assert process.stderr.readline().startswith("serving talk:Talk at ")
+            assert process.stderr.readline().startswith("serving Talk at ")
             where = said.split()[-1]
             done = subprocess.run([*PORTSIDE, "ctl", where, "drain"], capture_output=True, text=True, check=False)
             assert json.loads(done.stdout)["replies"] == [{"pid": process.pid, "state": "draining"}]

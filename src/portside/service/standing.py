@@ -30,9 +30,8 @@ class StandingOrders:
     def ban(self, host: str, seconds: float) -> None:
         """A host is kept out for so many seconds."""
         now = self._clock()
-        self._bans = {each: times for each, times in self._bans.items() if times[1] > now}
         self._bans[host] = (now, now + seconds)
-        if len(self._bans) > MOST_BANS:
+        if len(self._bans) > MOST_BANS:  # those that are over are the first to go
             del self._bans[min(self._bans, key=lambda each: self._bans[each][1])]
 
     def for_new(self) -> list[Command]:
