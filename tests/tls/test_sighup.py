@@ -1,5 +1,6 @@
 """SIGHUP: new certificates without an end to any connection, in one process and below a supervisor."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from portside.service.running import ended_by_signals
 from portside.telemetry import CertificateRejected, ReloadFinished, subscribe
 from tests.conftest import wait_until
 from tests.tls.kit import PKI, fingerprint_of, secured
-from tests.workers.kit import PATIENCE
+from tests.workers.kit import MODULE, PATIENCE, served
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -120,3 +121,22 @@ def supervise(service: Service, talk: Callable[[Endpoint], None]) -> None:
     thread.join()
     if failures:
         raise failures[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a start as root")
+def test_workers_without_rights_need_not_read_the_key(pki: PKI, tmp_path: Path) -> None:
+    """The endpoint names its certificate, which only root may read."""
+    key = Path(shutil.copy(pki.local, tmp_path / "key.pem"))
+    key.chmod(0o600)
+    (tmp_path / "talk.py").write_text(MODULE, encoding="utf-8")
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    with served(tmp_path, "talk:Talk", f"tls://127.0.0.1:0?cert={key}", workers={"count": 1}, user="nobody") as service:
+        assert service.endpoint.scheme == "tls"
+        plain = dataclasses.replace(service.endpoint, scheme="tcp")
+        with secured(plain.connect(PATIENCE), pki.trusting()) as client:
+            assert client.recv(100).endswith(b" one\n")
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"HELLO\n"
+        service.signal(signal.SIGTERM)
+        assert service.outcome() == (0, b"")

@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -113,8 +113,7 @@ class _Worker:
         self._fork_between_answers()
         with contextlib.ExitStack() as stack:
             try:
-                service = stack.enter_context(self._job.service.loaded())
-                service = replace(service, endpoints=tuple(self._job.endpoints), user=None, group=None, admin=None)
+                service = stack.enter_context(self._job.service.at(self._job.endpoints).loaded())
                 running = Running(service, self._job.listeners)
             except Exception as error:
                 return self._could_not_start(error)
