@@ -5,17 +5,27 @@ system or on other files is the commands' business.
 """
 
 import argparse
-import math
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from portside.cli.argument_types import (
+    admin,
+    count,
+    endpoint,
+    folder,
+    handler_name,
+    network,
+    remote,
+    seconds,
+    size,
+    some_seconds,
+)
 from portside.cli.policies import add_policy_options
 
 if TYPE_CHECKING:
-    from portside.endpoints import Endpoint
-    from portside.service.admin.options import Admin
+    pass
 
 ENGINES = ("serial", "threads", "forks", "green", "async")
 BALANCES = ("shared", "reuseport")
@@ -151,7 +161,7 @@ class _Command(ArgumentParser):
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._is_asked or self._subparsers is not None:  # what stands behind a word is the word's
+        if self._is_asked or self._subparsers is not None:  # which take what follows them as it comes
             return super().parse_known_args(args, namespace)
         self._is_asked = True
         try:
@@ -170,7 +180,7 @@ class _Version(argparse.Action):
 
 def _add_serve(commands: Any) -> None:
     command = _command(commands, "serve", "serve a handler", _SERVE_EXAMPLES, _serve)
-    command.add_argument("handler", metavar="MODULE:HANDLER", type=_handler_name, help="what handles a request")
+    command.add_argument("handler", metavar="MODULE:HANDLER", type=handler_name, help="what handles a request")
     _add_endpoints(command)
     command.add_argument(
         "--engine", choices=ENGINES, default="threads", help="how handlers run side by side (default: %(default)s)"
@@ -181,7 +191,7 @@ def _add_serve(commands: Any) -> None:
 def _add_http(commands: Any) -> None:
     command = _command(commands, "http", "serve the files of a folder over HTTP", _HTTP_EXAMPLES, _http)
     command.add_argument(
-        "-d", "--directory", metavar="FOLDER", type=_folder, default=".", help="what is served (default: this folder)"
+        "-d", "--directory", metavar="FOLDER", type=folder, default=".", help="what is served (default: this folder)"
     )
     command.add_argument("--cgi", action="store_true", help="run the scripts in its cgi-bin and htbin, too")
     _add_web_options(command)
@@ -189,7 +199,7 @@ def _add_http(commands: Any) -> None:
 
 def _add_wsgi(commands: Any) -> None:
     command = _command(commands, "wsgi", "serve a WSGI application over HTTP", _WSGI_EXAMPLES, _wsgi)
-    command.add_argument("application", metavar="MODULE:APP", type=_handler_name, help="what answers a request")
+    command.add_argument("application", metavar="MODULE:APP", type=handler_name, help="what answers a request")
     _add_web_options(command)
 
 
@@ -199,7 +209,7 @@ def _add_web_options(command: ArgumentParser) -> None:
         metavar="ENDPOINT",
         nargs="*",
         default=[],
-        type=_endpoint,
+        type=endpoint,
         help="where to listen: see `portside --help` (default: 8000)",
     )
     command.add_argument(
@@ -230,11 +240,11 @@ def _add_connect(commands: Any) -> None:
     command = _command(
         commands, "connect", "talk to a server from a terminal or in a pipe", _CONNECT_EXAMPLES, _connect
     )
-    command.add_argument("endpoint", metavar="ENDPOINT", type=_remote, help="where the server is")
+    command.add_argument("endpoint", metavar="ENDPOINT", type=remote, help="where the server is")
     command.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_some_seconds,
+        type=some_seconds,
         help="give up when nothing happens for so long (default: never)",
     )
     trust = command.add_mutually_exclusive_group()
@@ -245,7 +255,7 @@ def _add_connect(commands: Any) -> None:
     command.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=1.0,
         help="datagrams: how long to wait for answers after the input's end (default: %(default)g)",
     )
@@ -256,16 +266,16 @@ def _add_ctl(commands: Any) -> None:
     _add_admin_endpoint(command)
     words = command.add_subparsers(title="what to do", metavar="COMMAND", dest="do", required=True)
     snapshot = words.add_parser("snapshot", help="what is served, and every open connection")
-    snapshot.add_argument("--limit", metavar="N", type=_count, default=1000, help="connections told of, at most")
+    snapshot.add_argument("--limit", metavar="N", type=count, default=1000, help="connections told of, at most")
     for word, purpose in _WORDS.items():
         words.add_parser(word, help=purpose)
     drain = words.add_parser("drain", help="end the service: accept nobody any more, let handlers finish")
-    drain.add_argument("--seconds", type=_seconds, help="how long they may take (default: as the service says)")
+    drain.add_argument("--seconds", type=seconds, help="how long they may take (default: as the service says)")
     close = words.add_parser("close", help="cut one connection")
     close.add_argument("id", metavar="ID", help="its id, as a snapshot tells it")
     ban = words.add_parser("ban", help="keep a host out, and cut what it has open")
     ban.add_argument("host", metavar="HOST", help="its address")
-    ban.add_argument("--seconds", type=_some_seconds, default=600.0, help="how long (default: %(default)g)")
+    ban.add_argument("--seconds", type=some_seconds, default=600.0, help="how long (default: %(default)g)")
 
 
 # Of `portside ctl`: the words that stand alone.
@@ -282,12 +292,12 @@ def _add_top(commands: Any) -> None:
     command = _command(commands, "top", "watch a service that runs", _TOP_EXAMPLES, _top)
     _add_admin_endpoint(command)
     command.add_argument(
-        "--interval", metavar="SECONDS", type=_some_seconds, default=1.0, help="between looks (default: %(default)g)"
+        "--interval", metavar="SECONDS", type=some_seconds, default=1.0, help="between looks (default: %(default)g)"
     )
 
 
 def _add_admin_endpoint(command: ArgumentParser) -> None:
-    command.add_argument("admin", metavar="ADMIN", type=_remote, help="the service's admin endpoint, see --admin")
+    command.add_argument("admin", metavar="ADMIN", type=remote, help="the service's admin endpoint, see --admin")
 
 
 def _command(commands: Any, name: str, purpose: str, examples: str, run: Callable[[Namespace], None]) -> ArgumentParser:
@@ -307,7 +317,7 @@ def _add_endpoints(command: ArgumentParser) -> None:
         "endpoints",
         metavar="ENDPOINT",
         nargs="*" if "LISTEN_FDS" in os.environ else "+",  # systemd has sockets for us
-        type=_endpoint,
+        type=endpoint,
         help="where to listen: see `portside --help`",
     )
 
@@ -321,20 +331,20 @@ def _add_serving_options(command: ArgumentParser) -> None:
     command.add_argument(
         "--max-handlers",
         metavar="N",
-        type=_count,
+        type=count,
         help="handlers at once, at each endpoint; further clients wait (default: 10000 threads or tasks, 40 processes)",
     )
     command.add_argument(
         "--drain",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         help="time for handlers to finish at the end (default: %(default)g)",
     )
     command.add_argument(
         "--admin",
         metavar="ENDPOINT",
-        type=_admin,
+        type=admin,
         help="where metrics, health, a page and commands are: a loopback port, or a Unix socket (gets mode 600)",
     )
     command.add_argument(
@@ -347,11 +357,11 @@ def _add_serving_options(command: ArgumentParser) -> None:
         "--proxy-protocol",
         metavar="NETWORK",
         action="append",
-        type=_network,
+        type=network,
         help="clients come through proxies in this network (may be given again), which say who they are; nobody else "
         "is served",
     )
-    add_policy_options(command, count=_count, seconds=_some_seconds)
+    add_policy_options(command, count=count, seconds=some_seconds)
     _add_worker_options(command)
     loudness = command.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
@@ -360,7 +370,7 @@ def _add_serving_options(command: ArgumentParser) -> None:
 
 def _add_worker_options(command: ArgumentParser) -> None:
     command.add_argument(
-        "--workers", metavar="N", type=_count, help="serve in N processes below a supervisor (default: in this process)"
+        "--workers", metavar="N", type=count, help="serve in N processes below a supervisor (default: in this process)"
     )
     command.add_argument(
         "--balance",
@@ -368,10 +378,10 @@ def _add_worker_options(command: ArgumentParser) -> None:
         help="one queue of clients for all workers, or one for each, dealt out by the kernel (default: shared)",
     )
     command.add_argument(
-        "--max-connections-per-worker", metavar="N", type=_count, help="replace a worker after so many connections"
+        "--max-connections-per-worker", metavar="N", type=count, help="replace a worker after so many connections"
     )
     command.add_argument(
-        "--max-memory", metavar="BYTES", type=_size, help="replace a worker with so much memory; 512M and 2G will do"
+        "--max-memory", metavar="BYTES", type=size, help="replace a worker with so much memory; 512M and 2G will do"
     )
     command.add_argument("--user", metavar="USER", help="whose rights to keep once the endpoints are bound")
     command.add_argument("--group", metavar="GROUP", help="and which group's (default: the user's)")
@@ -420,88 +430,3 @@ def _top(options: Namespace) -> None:
     from portside.cli.top import watch
 
     watch(options)
-
-
-# Types of arguments
-
-
-def _endpoint(text: str) -> "Endpoint":
-    from portside.endpoints import Endpoint, EndpointError
-
-    try:
-        return Endpoint.parse(text)
-    except EndpointError as error:
-        raise ArgumentTypeError(str(error)) from error
-
-
-def _remote(text: str) -> "Endpoint":
-    endpoint = _endpoint(text)
-    if endpoint.scheme in ("fd", "systemd"):
-        raise ArgumentTypeError(f"{endpoint} is a socket already: name a server's endpoint, as in tcp://127.0.0.1:9000")
-    return endpoint
-
-
-def _admin(text: str) -> "Admin":
-    from portside.service.admin.options import Admin
-
-    try:
-        return Admin.parse(_endpoint(text))
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-
-
-def _handler_name(text: str) -> Sequence[str]:
-    module, colon, name = text.partition(":")
-    if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
-        raise ArgumentTypeError(f"{text!r} is no handler: write a module, a colon and a name in it, as in shout:Shout")
-    return module, name
-
-
-def _folder(text: str) -> str:
-    if not os.path.isdir(text):
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a folder that exists")
-    return text
-
-
-def _network(text: str) -> str:
-    from portside.policy.proxy_protocol import ProxyProtocol
-
-    try:
-        ProxyProtocol(trusted=[text])
-    except ValueError as error:
-        wanted = "a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is {wanted}") from error
-    return text
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a whole number from 1 on")
-    return int(text)
-
-
-def _size(text: str) -> int:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
-    if not number.isdecimal() or int(number) < 1:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of bytes, as 536870912, 512M or 2G")
-    return int(number) * _UNITS[unit]
-
-
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds, 0 or more")
-    return seconds
-
-
-def _some_seconds(text: str) -> float:
-    seconds = _seconds(text)
-    if not seconds:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds above 0")
-    return seconds
