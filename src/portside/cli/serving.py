@@ -81,7 +81,9 @@ def start(service: Service, *, title: str, quiet: bool, renew: Renew | None = No
             announce(title, service, endpoints)
 
     if service.workers is not None:
-        explained(lambda: Supervisor(service, ready=lambda each: tell(each.endpoints), renew=renew)).run()
+        supervisor = explained(lambda: Supervisor(service, ready=lambda each: tell(each.endpoints), renew=renew))
+        _announce_admin(supervisor.admin, quiet=quiet)
+        supervisor.run()
         return
     with contextlib.ExitStack() as stack:
         try:
@@ -91,8 +93,7 @@ def start(service: Service, *, title: str, quiet: bool, renew: Renew | None = No
         running = explained(lambda: bound(loaded))
         if service.engine == "green":
             dump_on_request()
-        if running.admin is not None and not quiet:
-            print(f"telling of it at {running.admin.endpoint}", file=sys.stderr)
+        _announce_admin(None if running.admin is None else running.admin.endpoint, quiet=quiet)
         run_alone(running, tell)
 
 
@@ -107,6 +108,11 @@ def announce(name: str, service: Service, endpoints: tuple[Endpoint, ...]) -> No
     how = service.engine if workers is None else f"{service.engine}, {workers.count} workers"
     for endpoint in endpoints:
         print(f"serving {name} at {endpoint} ({how})", file=sys.stderr)
+
+
+def _announce_admin(endpoint: Endpoint | None, *, quiet: bool) -> None:
+    if endpoint is not None and not quiet:
+        print(f"telling of it at {endpoint}", file=sys.stderr)
 
 
 def dump_on_request() -> None:

@@ -50,11 +50,12 @@ class Running(Bound):
         self.admin: Running | None = None if service.admin is None else self._open_admin(service.admin)
 
     def _open_admin(self, admin: Admin) -> "Running":
+        from portside.service.admin.console import Console
         from portside.service.admin.server import AdminServer
 
         self._control = Control(self)
         try:
-            return AdminServer(admin, self._control)
+            return AdminServer(admin, Console(self._control))
         except BaseException:
             self._control.close()
             for server in self.servers:
@@ -232,6 +233,8 @@ class Endable(Protocol):
 def ended_by_signals(running: Endable, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
     """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it.
 
+    Where certificates are in files, SIGHUP has them loaded again, without an end to any connection.
+
     Args:
         running: what is ended.
         asked: called when the first signal has come.
@@ -240,7 +243,8 @@ def ended_by_signals(running: Endable, asked: Callable[[], object] = lambda: Non
         yield
         return
     ending = _Ending(running, asked)
-    before = {number: signal.signal(number, ending) for number in _ENDING}
+    wanted = dict.fromkeys(_ENDING, ending) | _of_certificates(running)
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     except _Forced:
@@ -248,6 +252,17 @@ def ended_by_signals(running: Endable, asked: Callable[[], object] = lambda: Non
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _of_certificates(running: Running) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
+    """What SIGHUP means, where there is anything to load again."""
+    several = [server.tls for server in running.servers if isinstance(server.tls, TLS)]
+
+    def reload(_: int, frame: FrameType | None) -> None:
+        for tls in several:
+            tls.reload_soon()
+
+    return {signal.SIGHUP: reload} if several and hasattr(signal, "SIGHUP") else {}
 
 
 class _Forced(BaseException):
