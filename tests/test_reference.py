@@ -29,6 +29,7 @@ from portside.service.admin import handler as admin_handler
 from portside.service.control import ACTIONS
 from portside.telemetry import logging as told
 from portside.telemetry.metrics import FAMILIES
+from tools import options
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -136,6 +137,14 @@ def test_reasons_are_described(enum: type[StrEnum]) -> None:
     assert {code(name)[0]: code(value)[0] for name, value, _ in table} == {
         name: f'"{member}"' for name, member in enum.__members__.items()
     }
+
+
+# Options
+
+
+def test_options_of_configuration_are_described() -> None:
+    """`python -m tools.options` writes them anew."""
+    assert options.PAGE.read_text(encoding="utf-8") == options.page()
 
 
 # Defaults

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from portside.http.collecting import FieldCollector, look_for
 from portside.http.errors import HTTPError
 from portside.http.limits import HTTPLimits
-from portside.http.quick import FieldCollector, look_for
 
 try:
     from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
@@ -215,8 +215,22 @@ def start(
     return running
 
 
+class Endable(Protocol):
+    """What signals end."""
+
+    @property
+    def serial(self) -> bool:
+        """Whether a handler runs in the main thread."""
+
+    def request_stop(self) -> None:
+        """End soon; waits for nothing."""
+
+    def force(self) -> None:
+        """End now; waits for nothing."""
+
+
 @contextlib.contextmanager
-def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
+def ended_by_signals(running: Endable, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
     """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it.
 
     Where certificates are in files, SIGHUP has them loaded again, without an end to any connection.
@@ -258,7 +272,7 @@ class _Forced(BaseException):
 class _Ending:
     """The signal handler: the first signal asks for an end, the second one brings it about."""
 
-    def __init__(self, running: Running, asked: Callable[[], object]) -> None:
+    def __init__(self, running: Endable, asked: Callable[[], object]) -> None:
         self._running = running
         self._tell = asked
         self._owner = os.getpid()

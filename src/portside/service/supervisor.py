@@ -44,6 +44,9 @@ from portside.telemetry import (
     emit,
 )
 
+# Makes a service anew, of its description as it is now; raises what is wrong with that.
+Renew = Callable[[Service], Service]
+
 # How long a new version of the program may take, in terms of what one worker may: it has to start itself, too.
 _START_TIMES = 2
 
@@ -68,6 +71,7 @@ class Supervisor:
         control: in a worker, makes what answers commands, of its servers; None is what the admin endpoint needs, where
             there is one.
         ready: called here, once, when every endpoint accepts in every worker.
+        renew: called at a reload: new workers serve what it returns. When it raises, all stays as it is.
 
     Attributes:
         endpoints: what was bound, port 0 replaced by the port that the system chose.
@@ -87,9 +91,11 @@ class Supervisor:
         *,
         control: Controlled | None = None,
         ready: Callable[["Supervisor"], object] = lambda _: None,
+        renew: Renew | None = None,
     ) -> None:
         wanted = Workers.of(service.workers) or Workers(count=1)
-        self._service = service
+        self._service = self._before_reload = service
+        self._renew = renew
         self._limits = wanted
         self._control: Controlled = control or (no_control if service.admin is None else controlled)
         self._on_ready = ready
@@ -346,8 +352,8 @@ class Supervisor:
         error, self._roster.reload_error = self._roster.reload_error, None
         seconds = self._roster.reloaded(now)
         if error is not None:
-            emit(ReloadFailed(server=self, error=error))
-            self._notifier.status(f"the last reload failed: {error}")
+            self._service = self._before_reload  # workers that are restarted must be able to start
+            self._tell_of_failure(error)
         if seconds is not None:
             emit(ReloadFinished(server=self, seconds=seconds))
         if error is not None or seconds is not None:
@@ -391,8 +397,28 @@ class Supervisor:
         if not self._roster.stopping:
             emit(ReloadStarted(server=self, workers=self._roster.count))
             self._notifier.reloading()
-            reload_certificates(self._service.encryption, self)
-            self._roster.reload(time.monotonic())
+            if self._renewed():
+                reload_certificates(self._service.encryption, self)
+                self._roster.reload(time.monotonic())
+
+    def _renewed(self) -> bool:
+        """Take what is to be served from now on; False when that cannot be."""
+        if self._renew is None:
+            return True
+        try:
+            renewed = self._renew(self._service)
+        except Exception as error:
+            self._tell_of_failure(str(error))
+            self._notifier.ready()
+            return False
+        if not self._roster.reloading:
+            self._before_reload = self._service
+        self._service = renewed
+        return True
+
+    def _tell_of_failure(self, error: str) -> None:
+        emit(ReloadFailed(server=self, error=error))
+        self._notifier.status(f"the last reload failed: {error}".replace("\n", "; "))
 
     def _resize(self, change: int) -> None:
         before, after = self._roster.count, max(1, self._roster.count + change)
