@@ -136,6 +136,7 @@ cdef class QuickRequests(QuickReplies):
     cdef public bint _under_way
     cdef public bint _takes_heads
     cdef bint serves  # whether a request has come
+    cdef bint counted  # whether requests are, at this server
     cdef HeadReader heads  # where the connection's input is a green one
     cdef object reader
     cdef object file  # what it reads for others
@@ -150,6 +151,7 @@ cdef class QuickRequests(QuickReplies):
     def _look_for_overrides(self):
         """See what of this class and its connection is usual."""
         self.shape = shape_of(self)
+        self.counted = self._tally is not None
         self.reader = reader = self._reader
         if reader is not None:
             self.file = reader.file
@@ -267,7 +269,7 @@ cdef class QuickRequests(QuickReplies):
     cdef int _begin(self) except -1:
         self._under_way = True
         self._answered = 0
-        if is_told():
+        if self.counted or is_told():
             self._began = perf_counter()
         self.lines = None
         self.buffers = True
