@@ -219,6 +219,10 @@ class Endable(Protocol):
     """What signals end."""
 
     @property
+    def servers(self) -> tuple[TCPServer, ...]:
+        """Its servers."""
+
+    @property
     def serial(self) -> bool:
         """Whether a handler runs in the main thread."""
 
@@ -254,7 +258,7 @@ def ended_by_signals(running: Endable, asked: Callable[[], object] = lambda: Non
             signal.signal(number, handler)
 
 
-def _of_certificates(running: Running) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
+def _of_certificates(running: Endable) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
     """What SIGHUP means, where there is anything to load again."""
     several = [server.tls for server in running.servers if isinstance(server.tls, TLS)]
 

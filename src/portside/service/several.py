@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from portside.endpoints import Endpoint
+from portside.servers import TCPServer
 from portside.service.running import Running
 
 
@@ -25,6 +26,11 @@ class Several:
         self.serial = self._services[0].serial
         self.endpoints: tuple[Endpoint, ...] = tuple(each for service in services for each in service.endpoints)
         self._errors: list[BaseException] = []
+
+    @property
+    def servers(self) -> tuple[TCPServer, ...]:
+        """The servers of all."""
+        return tuple(each for service in self._services for each in service.servers)
 
     def run(self) -> None:
         """Serve here and now; returns when all have ended, and raises what ended the first of them."""

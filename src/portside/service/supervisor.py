@@ -28,7 +28,7 @@ from portside.service.handover import HandOver, Predecessor
 from portside.service.listeners import Listeners
 from portside.service.roster import Action, Kill, Retire, Roster, Start
 from portside.service.systemd import Notifier
-from portside.service.worker import CANNOT_START, Controlled, Job, no_control
+from portside.service.worker import CannotStart, Controlled, Job, no_control
 from portside.service.workers import Workers
 from portside.telemetry import (
     ProcessRole,
@@ -49,18 +49,6 @@ Renew = Callable[[Service], Service]
 
 # How long a new version of the program may take, in terms of what one worker may: it has to start itself, too.
 _START_TIMES = 2
-
-
-class CannotStart(SystemExit):
-    """A worker could not start, and so the service has ended: exit code 3, which tells a start that failed from others.
-
-    Attributes:
-        reason: why, in one sentence.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(CANNOT_START)
-        self.reason = reason
 
 
 class Supervisor:
@@ -391,12 +379,13 @@ class Supervisor:
         self._listeners.close(unlink=not self._hand_over.done)
 
     def _reload(self) -> None:
-        if not self._roster.stopping:
-            emit(ReloadStarted(server=self, workers=self._roster.count))
-            self._notifier.reloading()
-            if self._renewed():
-                reload_certificates(self._service.encryption, self)
-                self._roster.reload(time.monotonic())
+        if self._roster.stopping:
+            return
+        emit(ReloadStarted(server=self, workers=self._roster.count))
+        self._notifier.reloading()
+        if self._renewed():
+            reload_certificates(self._service.encryption, self)
+            self._roster.reload(time.monotonic())
 
     def _renewed(self) -> bool:
         """Take what is to be served from now on; False when that cannot be."""
@@ -418,8 +407,8 @@ class Supervisor:
         self._notifier.status(f"the last reload failed: {error}".replace("\n", "; "))
 
     def _resize(self, change: int) -> None:
-        before, after = self._roster.count, max(1, self._roster.count + change)
-        self._roster.resize(after, self._listeners.moved(before, after))
+        wanted = max(1, self._roster.count + change)
+        self._roster.resize(wanted, self._listeners.moved(self._roster.count, wanted))
 
     def _begin_to_hand_over(self) -> None:
         if not self._roster.stopping:
@@ -444,5 +433,5 @@ class Supervisor:
         self._evenness.close()
 
 
-def _nothing() -> None:
-    """A child has ended: the loop looks at all of them anyway."""
+def _nothing() -> None:  # a child has ended: the loop looks at all of them anyway
+    pass

@@ -42,6 +42,19 @@ Controlled = Callable[[Bound], contextlib.AbstractContextManager[Answer]]
 # How a worker ends that could not start; so does the service then, see portside.service.supervisor.
 CANNOT_START = 3
 
+
+class CannotStart(SystemExit):
+    """A worker could not start, and so the service has ended: exit code 3, which tells a start that failed from others.
+
+    Attributes:
+        reason: why, in one sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(CANNOT_START)
+        self.reason = reason
+
+
 # Seconds without a byte from a client after which a worker that has a successor takes it for idle. Nobody waits for the
 # end of that worker, so a client that has connected and not found its first words yet is not robbed of its connection.
 PATIENT_QUIET = 5.0

@@ -27,8 +27,8 @@ BOUNDS = (
 # Methods that are counted by name; a client may send any word, and must not make a new series of each.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
-# What is noted before it is counted, durations for each method and status, and connections that have ended: enough to
-# make counting cheap, few enough that it takes a tenth of a millisecond or two.
+# Durations that are noted before they are counted, for each method and status, and connections that have ended: enough
+# to make counting them cheap, few enough that it takes less than a tenth of a millisecond.
 NOTED = 512
 
 _PIPE_BYTES = 65_536  # what a pipe holds (pipe(7)): all that can be there at a look
