@@ -19,6 +19,7 @@ from time import perf_counter
 
 from portside.core.heads import HeadReader as _HeadReader
 from portside.core.shapes import compare_with, has_own_hooks
+from portside.telemetry.tally import NOTED
 
 
 cdef extern from "Python.h":
@@ -136,6 +137,9 @@ cdef class QuickRequests(QuickReplies):
     cdef public bint _under_way
     cdef public bint _takes_heads
     cdef bint serves  # whether a request has come
+    cdef bint counted  # whether requests are, at this server
+    cdef bint told  # whether somebody wants to know of this one
+    cdef object noted, noted_command, noted_status  # where the last one's seconds are noted, and what it was
     cdef HeadReader heads  # where the connection's input is a green one
     cdef object reader
     cdef object file  # what it reads for others
@@ -150,6 +154,7 @@ cdef class QuickRequests(QuickReplies):
     def _look_for_overrides(self):
         """See what of this class and its connection is usual."""
         self.shape = shape_of(self)
+        self.counted = self._tally is not None
         self.reader = reader = self._reader
         if reader is not None:
             self.file = reader.file
@@ -267,7 +272,8 @@ cdef class QuickRequests(QuickReplies):
     cdef int _begin(self) except -1:
         self._under_way = True
         self._answered = 0
-        if is_told():
+        self.told = is_told()
+        if self.counted or self.told:
             self._began = perf_counter()
         self.lines = None
         self.buffers = True
@@ -332,14 +338,27 @@ cdef class QuickRequests(QuickReplies):
             self._refuse_method()
         return 0
 
+    cdef int note(self, double seconds) except -1:
+        """Count the request, as `_end_request` does; most are like the one before."""
+        cdef object status = self._answered
+        if self.noted is None or self.noted_command is not self._command or self.noted_status != status:
+            self.noted = self._tally.durations[self._command, status]
+            self.noted_command, self.noted_status = self._command, status
+        self.noted.append(seconds)
+        if len(self.noted) >= NOTED:
+            self._tally.fold()
+        return 0
+
     cdef int conclude(self) except -1:
         """The request ends; see `_end_request`."""
-        if self._began or self.writer is None or self._wfile is not self.writer or self._body is not NO_BODY:
+        if self.told or self.writer is None or self._wfile is not self.writer or self._body is not NO_BODY:
             self._end_request()
             return 0
         if not self._under_way:
             return 0
         self._under_way = False
+        if self.counted and self._answered:
+            self.note(perf_counter() - self._began)
         self.writer.finish()
         if self.writer.broken:
             self.close = True

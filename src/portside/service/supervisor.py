@@ -200,13 +200,9 @@ class Supervisor:
         if self._roster.finished:
             return 0.0
         now = time.monotonic()
-        dues = (
-            self._roster.next_due(now),
-            self._desk.questions.next_due(),
-            self._next_watchdog,
-            self._hand_over.deadline,
-        )
-        soonest = min((each for each in (*dues, self._admin.next_due) if each is not None), default=None)
+        ours = self._next_watchdog, self._hand_over.deadline, self._admin.next_due
+        dues = (self._roster.next_due(now), self._desk.questions.next_due(), *ours)
+        soonest = min((each for each in dues if each is not None), default=None)
         return None if soonest is None else max(0.0, soonest - now)
 
     # Workers
@@ -298,9 +294,10 @@ class Supervisor:
     def _hear_admin(self, message: Message) -> None:
         match message:
             case {"ask": number, "command": dict(command)}:
-                self._desk.take(
-                    command, ANSWER_SECONDS, lambda replies: self._admin.tell(answer=number, replies=replies)
-                )
+                self._desk.take(command, ANSWER_SECONDS, functools.partial(self._answer_admin, number))
+
+    def _answer_admin(self, number: object, replies: list[Reply]) -> None:
+        self._admin.tell(answer=number, replies=replies)
 
     def _become_admin(self) -> None:
         """In the admin endpoint's process: let go of what is the supervisor's."""
