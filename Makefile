@@ -3,6 +3,7 @@
 PYTHON ?= python3
 FUZZ_EXAMPLES ?= 20000
 FUZZ_SECONDS ?= 60
+CHAOS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -16,7 +17,7 @@ pyenv_versions = $(shell command -v pyenv >/dev/null && \
 	pyenv versions --bare | grep -E '^3\.[0-9]+\.[0-9]+$$' | sort -rV | paste -sd: -)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format test-all bench fuzz asan clean
+.PHONY: help setup demo test check lint types format test-all bench chaos fuzz asan clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -67,6 +68,9 @@ test-all: $(READY) ## All tests on every supported Python; one that is missing i
 
 bench: $(READY) ## Measure throughput, latency and memory
 	@for program in benchmarks/[!_]*.py; do echo "$$program"; $(BIN)/python -m benchmarks.$$(basename $$program .py) || exit; done
+
+chaos: $(READY) ## Attack, kill and reload a service beside clients whose every answer is checked (under ten minutes)
+	@$(BIN)/python -m tools.chaos $(CHAOS)
 
 fuzz: $(READY) ## Property tests with many examples each, then the fuzzers for a minute each
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --timeout=0 \

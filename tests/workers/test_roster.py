@@ -63,7 +63,7 @@ def test_every_place_gets_a_worker_at_once() -> None:
     assert told.roster.next_due(told.now) is None
 
 
-def test_place_of_a_dead_worker_is_filled_at_once_and_then_after_growing_pauses() -> None:
+def test_place_of_a_worker_that_served_is_filled_at_once_and_then_soon() -> None:
     told = Told()
     pauses = []
     for _ in range(8):
@@ -73,6 +73,16 @@ def test_place_of_a_dead_worker_is_filled_at_once_and_then_after_growing_pauses(
         assert due is None or not told.turn()
         told.now = due or told.now
         told.settle()
+    assert pauses == [0.0, *[0.5] * 7]
+
+
+def test_place_of_a_worker_that_cannot_start_is_filled_after_growing_pauses() -> None:
+    told = Told()
+    pauses = [told.roster.exited(told.pids()[-1], told.now, "it was ended by SIGKILL")]
+    for _ in range(7):
+        assert told.turn()
+        pauses.append(told.roster.exited(told.pids()[-1], told.now, "no such module"))
+        told.now = told.roster.next_due(told.now) or told.now
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
 
 

@@ -77,6 +77,7 @@ class Control:
     def __init__(self, bound: "Bound") -> None:
         self._bound = bound
         self._began = time.time()
+        self._since = time.monotonic()
         self._draining = False
         self.meter = Meter()
         self._watched = list(zip(bound.servers, map(str, bound.endpoints), strict=True))
@@ -110,7 +111,7 @@ class Control:
         return {
             "process": self._name,
             "started": self._began,
-            "uptime": time.time() - self._began,
+            "uptime": time.monotonic() - self._since,
             "state": self._state(),
             "ready": self.ready,
             "servers": servers,

@@ -4,7 +4,8 @@ What happened goes in by methods, each with the time; `plan` says what to do abo
 
 1. Who has not come up, or has not left, by the deadline is killed.
 2. When the service stops, everybody is asked to leave, and nobody comes.
-3. A place without a worker gets one: at once the first time, after growing pauses when they keep dying.
+3. A place without a worker gets one: at once the first time, after a pause when they keep dying, and after growing ones
+   when they keep failing to start.
 4. A worker that is to be replaced goes on until its successor accepts. Replacements come one at a time.
 5. Places that are too many lose their worker once everybody else has what they need.
 
@@ -24,7 +25,9 @@ from portside.policy.accepting import Backoff
 STABLE_SECONDS = 10.0
 
 # Pauses before a place is filled again: systemd waits 0.1 s each time, Kubernetes 10 s to 5 min; here the first restart
-# is immediate, and half a minute is short enough for whoever repairs it meanwhile.
+# is immediate. They grow only for a worker that could not start, where half a minute is short enough for whoever
+# repairs it meanwhile. One that has accepted clients is missed by them: were its pauses to grow, a client whose request
+# crashes a worker, once a second, could shut the whole service for good (tools/chaos, the row "kills").
 RESTARTS = Backoff(first=0.5, factor=2.0, limit=30.0)
 
 # Seconds beyond its drain in which a worker must have left: the drain's grace, and time to end the interpreter.
@@ -210,7 +213,7 @@ class Roster:
             return self._could_not_start(member.slot, now, reason)
         if self._holders(member.slot):  # its successor is on the way
             return None
-        return self._set_back(member.slot, now, lived=now - member.since)
+        return self._set_back(member.slot, now, longest=RESTARTS.first, lived=now - member.since)
 
     def not_forked(self, slot: int, now: float, reason: str) -> float | None:
         """There was no room for another process; returns what `exited` does."""
@@ -224,11 +227,11 @@ class Roster:
         if predecessor and self.reloading:
             self._give_the_reload_up(reason)
             return None
-        return self._set_back(slot, now, lived=0.0)
+        return self._set_back(slot, now, longest=RESTARTS.limit)
 
-    def _set_back(self, slot: int, now: float, lived: float) -> float:
+    def _set_back(self, slot: int, now: float, *, longest: float, lived: float = 0.0) -> float:
         failures = self._failures[slot] = 1 if lived >= STABLE_SECONDS else self._failures.get(slot, 0) + 1
-        pause = RESTARTS.seconds(failures - 1) if failures > 1 else 0.0
+        pause = min(longest, RESTARTS.seconds(failures - 1)) if failures > 1 else 0.0
         self._not_before[slot] = now + pause
         return pause
 
