@@ -2,13 +2,14 @@
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, AnyStr
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 DEADLINE = 30.0  # seconds; no answer on the loopback takes as long, so a wait that reaches it is a failure
 SETTLE = 30.0  # seconds that a server's threads and children have to go once its test is over
 TICK = 0.01  # seconds between two looks
+PRESS_SECONDS = 8.0  # after which a signal is sent once more
 
 Address = tuple[Any, ...] | str
 Connect = Callable[[Address], socket.socket]
@@ -97,6 +99,19 @@ def send_offload_home() -> None:
     if "portside.core.offloading" in sys.modules:
         offloading = sys.modules["portside.core.offloading"]
         offloading.limit_offloading(offloading.THREADS)
+
+
+def pressed(process: "subprocess.Popen[AnyStr]", number: int, seconds: float) -> tuple[AnyStr, AnyStr]:
+    """Send a signal until it is heard, and wait for the process to end; returns what it has written.
+
+    A process that is about to wait in a system call when the signal comes hears of it only when the call returns: the
+    interpreter looks for signals between two of its instructions, and has looked already.
+    """
+    for _ in range(max(1, int(seconds // PRESS_SECONDS))):
+        process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=PRESS_SECONDS)
+    raise AssertionError(f"{process.args!r} goes on in spite of signal {number}")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from portside.dispatcher import DRAIN_SECONDS
 from portside.endpoints import Endpoint
 from portside.policy.limits import NO_LIMITS, Limits
 from portside.service.description import EngineName
-from tests.conftest import DEADLINE, wait_until
+from tests.conftest import DEADLINE, pressed, wait_until
 
 PORTSIDE = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-m", "portside"]
 SECONDS = 40.0
@@ -133,8 +133,7 @@ def serving(
 
 def ended(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple[int, str]:
     """Send a signal; returns the exit code and what was said on stderr."""
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=SECONDS)
+    _, errors = pressed(process, number, SECONDS)
     return process.returncode, errors.decode()
 
 

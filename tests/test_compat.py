@@ -7,14 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from portside import compat
-from tests.conftest import DEADLINE
+from tests.conftest import DEADLINE, pressed
 
 SECONDS = 40.0
 PYTHON = [sys.executable, "-W", "error"]
@@ -171,29 +171,15 @@ def test_every_face_is_in_its_place(folder: Path) -> None:
     assert printed([*PYTHON, "-c", program], folder=folder) == [""]
 
 
-def interrupted(process: "subprocess.Popen[str]") -> str:
-    """Press Ctrl-C, as often as it takes: one that comes while coverage looks at a new file is lost.
-
-    Returns:
-        What the process wrote to standard error.
-    """
-    for _ in range(8):
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=SECONDS / 8)[1]
-    raise AssertionError("the process goes on")
-
-
 @pytest.mark.parametrize("program", ["server.py", "-m server"])
-def test_a_server(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # a measured process may miss a signal
+def test_a_server(program: str, folder: Path) -> None:
     with serving(*program.split(), folder=folder) as (process, said):
         port, module = said.split()
         assert module == "portside.servers"
         with socket.create_connection(("127.0.0.1", int(port)), DEADLINE) as client:
             client.sendall(b"hello\n")
             assert client.recv(100) == b"HELLO\n"
-        errors = interrupted(process)
+        _, errors = pressed(process, signal.SIGINT, SECONDS)
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
@@ -203,8 +189,7 @@ def test_http_server(folder: Path) -> None:
         port = said.split()[5]
         with urlopen(f"http://127.0.0.1:{port}/view.py", timeout=DEADLINE) as answer:
             assert answer.read().decode() == VIEW
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=SECONDS)
+        pressed(process, signal.SIGINT, SECONDS)
     assert process.returncode == 0
 
 

@@ -24,7 +24,7 @@ import psutil
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.conftest import wait_until
+from tests.conftest import pressed, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if path.exists()]
@@ -82,8 +82,7 @@ def ends(path: Path) -> None:
 def serves(path: Path) -> None:
     with started(path) as process:
         assert wait_until(lambda: process.poll() is not None or is_bound(process), SECONDS), "nothing was bound"
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=SECONDS)
+        output, _ = pressed(process, signal.SIGINT, SECONDS)
     assert process.returncode == 0 or output.rstrip().endswith("KeyboardInterrupt"), output
 
 

@@ -29,6 +29,7 @@ from portside.service.admin import handler as admin_handler
 from portside.service.control import ACTIONS
 from portside.telemetry import logging as told
 from portside.telemetry.metrics import FAMILIES
+from tools import options
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -138,6 +139,14 @@ def test_reasons_are_described(enum: type[StrEnum]) -> None:
     }
 
 
+# Options
+
+
+def test_options_of_configuration_are_described() -> None:
+    """`python -m tools.options` writes them anew."""
+    assert options.PAGE.read_text(encoding="utf-8") == options.page()
+
+
 # Defaults
 
 
@@ -195,7 +204,7 @@ def test_fields_of_options_are_described(options: type) -> None:
     ("function", "title"),
     [
         (portside.start, "`start(handler, *endpoints, **options)`"),
-        (portside.connect, "`connect(endpoint, *, timeout=None, codec=None)`"),
+        (portside.connect, "`connect(endpoint, *, timeout=None, codec=None, tls=None)`"),
         (portside.embed, "`embed(handler, *endpoints, **options)`"),
         (AccessLog, '`AccessLog(destination, *, form="combined", server=None)`'),
     ],

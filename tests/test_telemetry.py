@@ -189,6 +189,11 @@ TROUBLES: list[tuple[Event, int, str]] = [
         logging.WARNING,
         "a datagram from [::1]:5 was cut at 100 B (raise max_packet_size)",
     ),
+    (
+        telemetry.CertificateRejected(server=None, error=ValueError("the key does not fit")),
+        logging.WARNING,
+        "the certificates' files have changed and cannot be used, the ones before stay: the key does not fit",
+    ),
     (telemetry.WorkerExited(server=None, pid=7, exit_code=-9), logging.ERROR, "the handler's process 7 ended with -9"),
     (
         telemetry.WorkerExited(server=None, pid=7, exit_code=1, role=telemetry.ProcessRole.WORKER),
@@ -233,6 +238,11 @@ ACTIVITIES: list[tuple[Event, int, str]] = [
     (telemetry.ReloadFinished(server=None, seconds=0.5), logging.INFO, "the workers were replaced in 0.5 s"),
     (telemetry.HandOverStarted(server=None, pid=7), logging.INFO, "the new version starts as process 7"),
     (telemetry.HandOverFinished(server=None, pid=7), logging.INFO, "the new version, process 7, has taken over"),
+    (
+        telemetry.CertificateReloaded(server=None),
+        logging.INFO,
+        "new handshakes use the certificates' files as they are now",
+    ),
     (STARTED, logging.INFO, "serving at 127.0.0.1:9000"),
     (STOPPED, logging.INFO, "stopped serving at 127.0.0.1:9000"),
     (

@@ -56,7 +56,8 @@ LAYERS = (
 # the package that is not one of them. A name is the part after `portside.`
 WITHOUT_IO = frozenset(
     {
-        *("endpoint_text", "framing", "http.errors", "http.head", "http.limits"),
+        *("endpoint_text", "framing", "http.errors", "http.head", "http.limits", "http.plain"),
+        *("core.fields", "http.collecting", "service.config.locating"),
         *(f"http.cgi.{name}" for name in ("metavariables", "options", "output")),
         *(f"http.files.{name}" for name in ("answers", "conditions", "cors", "encodings", "forms", "listing", "names")),
         *(f"http.files.{name}" for name in ("options", "ranges")),
@@ -263,7 +264,7 @@ def _complaint(own: str, imported: list[str], units: set[str]) -> str | None:
 
 def input_or_output(modules: list[Module]) -> Iterator[str]:
     """What reads or writes, in the modules that do not."""
-    known = {dotted(module) for module in modules}
+    known = WITHOUT_IO.union(map(dotted, modules))  # compiled ones are not among the modules
     for module in modules:
         if (own := dotted(module)) in WITHOUT_IO:
             found = [(line, _does_io(name, known)) for line, name in imports(module)]
@@ -273,7 +274,7 @@ def input_or_output(modules: list[Module]) -> Iterator[str]:
                     yield module.at(line, f"{own} does no input or output, and uses {what}")
 
 
-def _does_io(imported: str, known: set[str]) -> str | None:
+def _does_io(imported: str, known: frozenset[str]) -> str | None:
     """The module that an imported name is of, where that one may read or write."""
     if not f"{imported}.".startswith("portside."):
         return next((name for name in IO_MODULES if f"{imported}.".startswith(f"{name}.")), None)

@@ -216,6 +216,7 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
             raise
         before.set_exception(ValueError("start_tls() has put another reader in the place of this one: self.reader"))
         self.reader = reader
+        vars(self).pop("peer", None)  # more is known of it now
         self._portside_plain = self.writer  # which would close its transport, and with it this one, if nobody held it
         self.writer = TLSWriter(transport, protocol, reader, asyncio.get_running_loop())
 

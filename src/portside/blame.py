@@ -5,6 +5,8 @@ same exception types also come from a handler's own connections (a database, ano
 be told; what the kernel says of the client's connection tells the two apart.
 """
 
+import ssl
+
 from portside.connections import Connection
 from portside.framing import FrameError
 from portside.gates import TurnedAway
@@ -27,16 +29,21 @@ def close_reason(error: BaseException, connection: Connection | None) -> CloseRe
         case ConnectionError() if connection is None:
             return CloseReason.CLIENT_LEFT
         case OSError() if connection is not None:
-            return _reason_of_loss(error, connection)
+            return _network_reason(error, connection)
         case _:
             return CloseReason.FAILED
 
 
-def _reason_of_loss(error: OSError, connection: Connection) -> CloseReason:
+def _network_reason(error: OSError, connection: Connection) -> CloseReason:
     """The same, for what may have come of the client's connection, or of another one of the handler's."""
     late = isinstance(error, TimeoutError) and connection.has_deadline()
     # What a deadline of the kernel's looks like to a program.
     late = late or (isinstance(error, BlockingIOError) and connection.has_kernel_deadline())
     if late:
         return CloseReason.TIMED_OUT
-    return CloseReason.CLIENT_LEFT if connection.hung_up() else CloseReason.FAILED
+    if connection.hung_up():
+        return CloseReason.CLIENT_LEFT
+    if isinstance(error, ssl.SSLError) and connection.raised(error):
+        left = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        return CloseReason.CLIENT_LEFT if left else CloseReason.BAD_INPUT
+    return CloseReason.FAILED

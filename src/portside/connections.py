@@ -135,6 +135,15 @@ class Connection:
         """Count the connection, which ends now."""
         tally.count_closed(self.reason._name_, time.monotonic() - self.opened, *self.bytes_both_ways())
 
+    def raised(self, error: BaseException) -> bool:
+        """True when an error came out of a method of the connection's own socket, and not of another one's."""
+        request, here = self._request(), error.__traceback__
+        while here is not None:
+            if request is not None and here.tb_frame.f_locals.get("self") is request:
+                return True
+            here = here.tb_next
+        return False
+
     def settle(self, *, lost: bool) -> None:
         """Ask the kernel for the last time: the connection is about to be closed, by other hands than the server's.
 

@@ -23,10 +23,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn
 
+from portside.addresses import address_text
 from portside.binding import dial
 from portside.endpoint_text import EndpointError, checked, read, shown, write
 
-__all__ = ["Endpoint", "EndpointError", "adopt"]
+__all__ = ["Endpoint", "EndpointError", "adopt", "listener_text"]
 
 _LOOPBACK: Final = "127.0.0.1"  # reaches every socket bound to an empty host, even where ::1 is switched off
 _AF_UNIX: Final[socket.AddressFamily | None] = getattr(socket, "AF_UNIX", None)  # Python on Windows has none
@@ -234,6 +235,13 @@ def adopt(fd: int) -> socket.socket:
     sock = _wrapped(fd)
     sock.set_inheritable(False)
     return sock
+
+
+def listener_text(family: int, kind: int, address: object) -> str:
+    """Where a socket is to listen, for messages: an endpoint's scheme, and the address as people write it."""
+    scheme = _SOCKETS[family, kind][0] if (family, kind) in _SOCKETS else ""
+    mark = "" if not scheme else ":" if scheme.startswith("unix") else "://"
+    return f"{scheme}{mark}{address_text(address)}"
 
 
 # Sockets

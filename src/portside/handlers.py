@@ -175,6 +175,7 @@ class StreamRequestHandler(BaseRequestHandler):
     def _portside_go_on(self, sock: Any) -> None:
         self.request = self.connection = sock
         self._portside_secured = True
+        vars(self).pop("peer", None)  # more is known of it now
 
     def _portside_unread(self) -> bool:
         """Whether bytes of the client's have been read from the kernel, and not yet by the handler."""

@@ -5,19 +5,10 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from portside.addresses import address_text
 from portside.binding import explain_bind_error
+from portside.endpoints import listener_text
 
 AF_UNIX: int = getattr(socket, "AF_UNIX", -1)  # where there are no Unix sockets, no class for them is exported
-
-_PREFIX: dict[tuple[int, int], str] = {
-    (socket.AF_INET, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET6, socket.SOCK_STREAM): "tcp://",
-    (socket.AF_INET, socket.SOCK_DGRAM): "udp://",
-    (socket.AF_INET6, socket.SOCK_DGRAM): "udp://",
-    (AF_UNIX, socket.SOCK_STREAM): "unix:",
-    (AF_UNIX, socket.SOCK_DGRAM): "unixgram:",
-}
 
 
 @contextlib.contextmanager
@@ -26,8 +17,8 @@ def explained(server: Any) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        prefix = _PREFIX.get((server.address_family, server.socket_type), "")
-        raise explain_bind_error(error, prefix + address_text(server.server_address)) from error
+        place = listener_text(server.address_family, server.socket_type, server.server_address)
+        raise explain_bind_error(error, place) from error
 
 
 def choose_family(server: Any) -> None:

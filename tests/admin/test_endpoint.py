@@ -310,7 +310,7 @@ def test_serve_with_an_admin_endpoint(tmp_path: Path) -> None:
         assert process.stderr is not None
         try:
             said = [process.stderr.readline() for _ in range(2)]
-            assert said[1] == f"telling of it at unix:{tmp_path}/a.sock\n"
+            assert said[0] == f"telling of it at unix:{tmp_path}/a.sock\n"
             line = json.loads(process.stderr.readline())
             assert (line["event"], line["level"]) == ("ServerStarted", "INFO")
             done = subprocess.run(

@@ -178,7 +178,7 @@ def test_a_silent_client_is_ended(kit: Kit, scheme: str, limits: Limits, journal
         with stand.dial() as client:
             assert rest(client) == b""
         assert journal.next("ConnectionClosed").reason == "timed out"
-        assert is_served(stand)
+        assert wait_until(lambda: is_served(stand))  # within a deadline, which a slow machine may miss
     assert journal.all("HandlerFailed") == []
 
 
@@ -219,7 +219,7 @@ def test_a_silent_client_never_holds_a_worker(kit: Kit) -> None:
     room = {kit.bound: 1} if kit.bound else {}
     with serving(kit, kit.handlers.Echo, limits=Limits(idle_seconds=SOON), **room) as stand:
         silent = [stand.dial() for _ in range(2)]
-        assert is_served(stand)
+        assert wait_until(lambda: is_served(stand))
         assert [rest(client) for client in silent] == [b"", b""]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from portside.http import server
-from tests.conftest import DEADLINE
+from tests.conftest import DEADLINE, pressed
 from tests.http.kit import trusting
 
 
@@ -38,8 +38,8 @@ def command(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
             assert told.startswith("Serving HTTP"), told
             yield told.split("(")[1].split(":")[0], int(told.split(" port ")[1].split()[0])
         finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(DEADLINE) == 0
+            pressed(process, signal.SIGINT, DEADLINE)
+            assert process.returncode == 0
 
 
 def fetch(connection: http.client.HTTPConnection, path: str) -> tuple[http.client.HTTPResponse, bytes]:

@@ -126,6 +126,18 @@ def test_client_that_ends_its_side_and_reads_nothing_holds_nobody_up(kit: Kit, p
         leave(client)
 
 
+def test_client_that_breaks_the_encryption_is_no_failure(kit: Kit, pki: PKI, journal: Journal) -> None:
+    with serving(kit, kit.handlers.Echo, tls=pki.tls()) as stand:
+        client = shaken(stand, pki)
+        with socket.socket(fileno=client.detach()) as plain:
+            plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that nobody has encrypted
+            plain.settimeout(DEADLINE)
+            rest(plain)
+        reasons = (CloseReason.CLIENT_LEFT,) if kit.is_async else (CloseReason.BAD_INPUT,)
+        assert journal.next("ConnectionClosed").reason in reasons
+    assert journal.all("HandlerFailed") == []
+
+
 def test_failure_of_a_handler_is_one(kit: Kit, pki: PKI, journal: Journal) -> None:
     """Also where it looks like the network's."""
     handler = FailsAsync if kit.is_async else Fails

@@ -1,9 +1,10 @@
 """Commands to all workers at once, from another thread of the supervisor's process."""
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 Talk = Callable[[Supervisor], None]
 
 
-def control(bound: Bound) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+@contextlib.contextmanager
+def control(bound: Bound) -> Iterator[Callable[[Mapping[str, Any]], dict[str, Any]]]:
     """Answers, fails, or does not answer at all."""
 
     def handle(command: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def control(bound: Bound) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
                 threading.Event().wait()
         return {}
 
-    return handle
+    yield handle
 
 
 def supervised(folder: Path, talk: Talk) -> Supervisor:

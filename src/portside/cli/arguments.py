@@ -5,101 +5,32 @@ system or on other files is the commands' business.
 """
 
 import argparse
-import math
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from portside.cli import examples
+from portside.cli.argument_types import (
+    admin,
+    count,
+    endpoint,
+    folder,
+    handler_name,
+    network,
+    remote,
+    seconds,
+    size,
+    some_seconds,
+)
 from portside.cli.policies import add_policy_options
 
 if TYPE_CHECKING:
-    from portside.endpoints import Endpoint
-    from portside.service.admin.options import Admin
+    pass
 
 ENGINES = ("serial", "threads", "forks", "green", "async")
 BALANCES = ("shared", "reuseport")
 BLOCKING_ENGINES = tuple(each for each in ENGINES if each != "async")  # an application is no coroutine
-
-_COMMAND_EXAMPLES = """\
-examples:
-  portside serve shout:Shout tcp://127.0.0.1:9000
-  portside echo 7007 udp://127.0.0.1:7007
-  portside connect 9000
-  portside serve --help
-
-endpoints:
-  9000                     TCP on loopback          tcp://:9000         TCP on all interfaces
-  tcp://[::1]:9000         TCP over IPv6            udp://127.0.0.1:53  UDP
-  tls://localhost:9000     TCP, encrypted           https://localhost   the same, HTTP
-  unix:/run/app.sock       a Unix stream socket     unixgram:@name      Unix datagrams, abstract name
-  fd:3                     an inherited socket      systemd:            systemd's sockets; systemd:NAME one of them
-"""
-
-_SERVE_EXAMPLES = """\
-examples:
-  portside serve shout:Shout 9000
-  portside serve shout:Shout tcp://:9000 "unix:/run/shout.sock?mode=660" --max-handlers 500
-  portside serve chat.server:Chat 9000 --engine async --drain 5 --verbose
-  portside serve shout:Shout "tls://:9000?cert=cert.pem&key=key.pem"
-
-HANDLER is a handler class (or any callable of a request, its client's address and the server) of the module, which is
-looked for in the current directory first. Ctrl-C or SIGTERM ends it: handlers have --drain seconds to finish. A second
-one ends what is left at once.
-"""
-
-_WSGI_EXAMPLES = """\
-examples:
-  portside wsgi shop:app
-  portside wsgi shop.wsgi:application tcp://:8000 "unix:/run/shop.sock?mode=660" --access-log -
-  portside wsgi shop:app 8000 --engine forks --max-handlers 8 --access-log /var/log/shop.log --log-form json
-
-APP is a WSGI application (PEP 3333) of the module, which is looked for in the current directory first: Flask's
-`app`, Django's `application`. Ctrl-C or SIGTERM ends it: answers under way have --drain seconds to finish.
-"""
-
-_HTTP_EXAMPLES = """\
-examples:
-  portside http
-  portside http --directory site tcp://:8080 --access-log -
-  portside http --cgi "unix:/run/site.sock?mode=660"
-  portside http --tls=dev https://localhost:8443
-
-Only this machine can reach it unless the endpoint says otherwise, as tcp://:8080 does. `python -m portside.http.server`
-takes the options of `python -m http.server`, TLS included.
-"""
-
-_CTL_EXAMPLES = """\
-examples:
-  portside ctl 9100 snapshot
-  portside ctl unix:/run/app/admin.sock ban 192.0.2.7 --seconds 3600
-  portside ctl 9100 close 1f3a-7f17a5344dc0-34c43bfd0
-  portside ctl 9100 snapshot --limit 20
-
-Prints what the service replies: JSON, or for metrics Prometheus' text. Ends with 0 when it is done, 1 when it was
-refused, 2 when the command line cannot be, and 3 when nobody answers at ADMIN.
-"""
-
-_TOP_EXAMPLES = """\
-examples:
-  portside top 9100
-  portside top unix:/run/app/admin.sock
-  portside top 9100 > now.txt
-
-Keys: arrows choose a connection, c closes it, b bans its host; p pauses accepting, r resumes, d drains; q quits.
-Without a terminal it prints what there is, once.
-"""
-
-_CONNECT_EXAMPLES = """\
-examples:
-  portside connect 9000
-  portside connect tcp://mail.example.org:25 --crlf
-  portside connect https://example.org --crlf
-  echo hello | portside connect udp://127.0.0.1:7007 --wait 0.5
-
-On a connection, everything goes through as it is; the end of the input is told to the server, and the server's end
-ends the command. On a datagram endpoint each line is a datagram, and each answer a line.
-"""
 
 # Of the four diagnostic services: what each does, and where it is told.
 _DIAGNOSTICS = {
@@ -109,22 +40,13 @@ _DIAGNOSTICS = {
     "chargen": ("send printable characters", "RFC 864"),
 }
 
-_DIAGNOSTIC_EXAMPLES = """\
-examples:
-  portside {name} 9000
-  portside {name} tcp://:9000 udp://:9000 --quiet
-
-A datagram whose sender's port is a server's (below 1024, or the endpoint's own) is not answered, and echo and chargen
-never answer with more bytes than they got: forged senders cannot use this service against others.
-"""
-
 
 def parser() -> ArgumentParser:
     """The parser of the whole command line; what it returns has a `run`, to be called with it."""
     top = ArgumentParser(
         prog="portside",
         description="Network servers from one handler class.",
-        epilog=_COMMAND_EXAMPLES,
+        epilog=examples.COMMAND,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
@@ -134,6 +56,7 @@ def parser() -> ArgumentParser:
     _add_serve(commands)
     _add_http(commands)
     _add_wsgi(commands)
+    _add_configured(commands)
     for name in _DIAGNOSTICS:
         _add_diagnostic(commands, name)
     _add_connect(commands)
@@ -148,11 +71,14 @@ class _Command(ArgumentParser):
     `ArgumentParser` takes positional arguments as they come together, and by then gives none to what may have none.
     """
 
+    complete: Callable[[ArgumentParser], None] | None = None  # adds what takes time to find, when it is needed
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._is_asked:
+        if self._is_asked or self._subparsers is not None:  # which take what follows them as it comes
             return super().parse_known_args(args, namespace)
+        if self.complete is not None:
+            self.complete(self)
         self._is_asked = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
@@ -169,8 +95,8 @@ class _Version(argparse.Action):
 
 
 def _add_serve(commands: Any) -> None:
-    command = _command(commands, "serve", "serve a handler", _SERVE_EXAMPLES, _serve)
-    command.add_argument("handler", metavar="MODULE:HANDLER", type=_handler_name, help="what handles a request")
+    command = _command(commands, "serve", "serve a handler", examples.SERVE, _serve)
+    command.add_argument("handler", metavar="MODULE:HANDLER", type=handler_name, help="what handles a request")
     _add_endpoints(command)
     command.add_argument(
         "--engine", choices=ENGINES, default="threads", help="how handlers run side by side (default: %(default)s)"
@@ -179,17 +105,17 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_http(commands: Any) -> None:
-    command = _command(commands, "http", "serve the files of a folder over HTTP", _HTTP_EXAMPLES, _http)
+    command = _command(commands, "http", "serve the files of a folder over HTTP", examples.HTTP, _http)
     command.add_argument(
-        "-d", "--directory", metavar="FOLDER", type=_folder, default=".", help="what is served (default: this folder)"
+        "-d", "--directory", metavar="FOLDER", type=folder, default=".", help="what is served (default: this folder)"
     )
     command.add_argument("--cgi", action="store_true", help="run the scripts in its cgi-bin and htbin, too")
     _add_web_options(command)
 
 
 def _add_wsgi(commands: Any) -> None:
-    command = _command(commands, "wsgi", "serve a WSGI application over HTTP", _WSGI_EXAMPLES, _wsgi)
-    command.add_argument("application", metavar="MODULE:APP", type=_handler_name, help="what answers a request")
+    command = _command(commands, "wsgi", "serve a WSGI application over HTTP", examples.WSGI, _wsgi)
+    command.add_argument("application", metavar="MODULE:APP", type=handler_name, help="what answers a request")
     _add_web_options(command)
 
 
@@ -199,7 +125,7 @@ def _add_web_options(command: ArgumentParser) -> None:
         metavar="ENDPOINT",
         nargs="*",
         default=[],
-        type=_endpoint,
+        type=endpoint,
         help="where to listen: see `portside --help` (default: 8000)",
     )
     command.add_argument(
@@ -218,23 +144,36 @@ def _add_web_options(command: ArgumentParser) -> None:
     _add_serving_options(command)
 
 
+def _add_configured(commands: Any) -> None:
+    """`run` and `check`, whose options are those of the file."""
+    purposes = {"run": "serve what a file says", "check": "say what is wrong with a file, and what a start would do"}
+    for name, purpose in purposes.items():
+        command: Any = _command(commands, name, purpose, examples.CONFIGURED.format(name=name), _configured)
+        command.add_argument("file", metavar="FILE", nargs="?", help="TOML (default: portside.toml)")
+        command.complete = _add_options
+
+
+def _add_options(command: ArgumentParser) -> None:
+    from portside.cli.configured import add_options
+
+    add_options(command)
+
+
 def _add_diagnostic(commands: Any, name: str) -> None:
     purpose, source = _DIAGNOSTICS[name]
-    examples = _DIAGNOSTIC_EXAMPLES.format(name=name)
-    command = _command(commands, name, f"{purpose} ({source})", examples, _diagnose)
+    shown = examples.DIAGNOSTIC.format(name=name)
+    command = _command(commands, name, f"{purpose} ({source})", shown, _diagnose)
     _add_endpoints(command)
     _add_serving_options(command)
 
 
 def _add_connect(commands: Any) -> None:
-    command = _command(
-        commands, "connect", "talk to a server from a terminal or in a pipe", _CONNECT_EXAMPLES, _connect
-    )
-    command.add_argument("endpoint", metavar="ENDPOINT", type=_remote, help="where the server is")
+    command = _command(commands, "connect", "talk to a server from a terminal or in a pipe", examples.CONNECT, _connect)
+    command.add_argument("endpoint", metavar="ENDPOINT", type=remote, help="where the server is")
     command.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_some_seconds,
+        type=some_seconds,
         help="give up when nothing happens for so long (default: never)",
     )
     trust = command.add_mutually_exclusive_group()
@@ -245,27 +184,27 @@ def _add_connect(commands: Any) -> None:
     command.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=1.0,
         help="datagrams: how long to wait for answers after the input's end (default: %(default)g)",
     )
 
 
 def _add_ctl(commands: Any) -> None:
-    command = _command(commands, "ctl", "give a command to a service that runs", _CTL_EXAMPLES, _ctl)
+    command = _command(commands, "ctl", "give a command to a service that runs", examples.CTL, _ctl)
     _add_admin_endpoint(command)
     words = command.add_subparsers(title="what to do", metavar="COMMAND", dest="do", required=True)
     snapshot = words.add_parser("snapshot", help="what is served, and every open connection")
-    snapshot.add_argument("--limit", metavar="N", type=_count, default=1000, help="connections told of, at most")
+    snapshot.add_argument("--limit", metavar="N", type=count, default=1000, help="connections told of, at most")
     for word, purpose in _WORDS.items():
         words.add_parser(word, help=purpose)
     drain = words.add_parser("drain", help="end the service: accept nobody any more, let handlers finish")
-    drain.add_argument("--seconds", type=_seconds, help="how long they may take (default: as the service says)")
+    drain.add_argument("--seconds", type=seconds, help="how long they may take (default: as the service says)")
     close = words.add_parser("close", help="cut one connection")
     close.add_argument("id", metavar="ID", help="its id, as a snapshot tells it")
     ban = words.add_parser("ban", help="keep a host out, and cut what it has open")
     ban.add_argument("host", metavar="HOST", help="its address")
-    ban.add_argument("--seconds", type=_some_seconds, default=600.0, help="how long (default: %(default)g)")
+    ban.add_argument("--seconds", type=some_seconds, default=600.0, help="how long (default: %(default)g)")
 
 
 # Of `portside ctl`: the words that stand alone.
@@ -279,23 +218,23 @@ _WORDS = {
 
 
 def _add_top(commands: Any) -> None:
-    command = _command(commands, "top", "watch a service that runs", _TOP_EXAMPLES, _top)
+    command = _command(commands, "top", "watch a service that runs", examples.TOP, _top)
     _add_admin_endpoint(command)
     command.add_argument(
-        "--interval", metavar="SECONDS", type=_some_seconds, default=1.0, help="between looks (default: %(default)g)"
+        "--interval", metavar="SECONDS", type=some_seconds, default=1.0, help="between looks (default: %(default)g)"
     )
 
 
 def _add_admin_endpoint(command: ArgumentParser) -> None:
-    command.add_argument("admin", metavar="ADMIN", type=_remote, help="the service's admin endpoint, see --admin")
+    command.add_argument("admin", metavar="ADMIN", type=remote, help="the service's admin endpoint, see --admin")
 
 
-def _command(commands: Any, name: str, purpose: str, examples: str, run: Callable[[Namespace], None]) -> ArgumentParser:
+def _command(commands: Any, name: str, purpose: str, epilog: str, run: Callable[[Namespace], None]) -> ArgumentParser:
     command: ArgumentParser = commands.add_parser(
         name,
         help=purpose,
         description=f"{purpose[0].upper()}{purpose[1:]}.",
-        epilog=examples,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=run)
@@ -307,7 +246,7 @@ def _add_endpoints(command: ArgumentParser) -> None:
         "endpoints",
         metavar="ENDPOINT",
         nargs="*" if "LISTEN_FDS" in os.environ else "+",  # systemd has sockets for us
-        type=_endpoint,
+        type=endpoint,
         help="where to listen: see `portside --help`",
     )
 
@@ -321,20 +260,20 @@ def _add_serving_options(command: ArgumentParser) -> None:
     command.add_argument(
         "--max-handlers",
         metavar="N",
-        type=_count,
+        type=count,
         help="handlers at once, at each endpoint; further clients wait (default: 10000 threads or tasks, 40 processes)",
     )
     command.add_argument(
         "--drain",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=30.0,
         help="time for handlers to finish at the end (default: %(default)g)",
     )
     command.add_argument(
         "--admin",
         metavar="ENDPOINT",
-        type=_admin,
+        type=admin,
         help="where metrics, health, a page and commands are: a loopback port, or a Unix socket (gets mode 600)",
     )
     command.add_argument(
@@ -347,11 +286,11 @@ def _add_serving_options(command: ArgumentParser) -> None:
         "--proxy-protocol",
         metavar="NETWORK",
         action="append",
-        type=_network,
+        type=network,
         help="clients come through proxies in this network (may be given again), which say who they are; nobody else "
         "is served",
     )
-    add_policy_options(command, count=_count, seconds=_some_seconds)
+    add_policy_options(command, count=count, seconds=some_seconds)
     _add_worker_options(command)
     loudness = command.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
@@ -360,7 +299,7 @@ def _add_serving_options(command: ArgumentParser) -> None:
 
 def _add_worker_options(command: ArgumentParser) -> None:
     command.add_argument(
-        "--workers", metavar="N", type=_count, help="serve in N processes below a supervisor (default: in this process)"
+        "--workers", metavar="N", type=count, help="serve in N processes below a supervisor (default: in this process)"
     )
     command.add_argument(
         "--balance",
@@ -368,10 +307,10 @@ def _add_worker_options(command: ArgumentParser) -> None:
         help="one queue of clients for all workers, or one for each, dealt out by the kernel (default: shared)",
     )
     command.add_argument(
-        "--max-connections-per-worker", metavar="N", type=_count, help="replace a worker after so many connections"
+        "--max-connections-per-worker", metavar="N", type=count, help="replace a worker after so many connections"
     )
     command.add_argument(
-        "--max-memory", metavar="BYTES", type=_size, help="replace a worker with so much memory; 512M and 2G will do"
+        "--max-memory", metavar="BYTES", type=size, help="replace a worker with so much memory; 512M and 2G will do"
     )
     command.add_argument("--user", metavar="USER", help="whose rights to keep once the endpoints are bound")
     command.add_argument("--group", metavar="GROUP", help="and which group's (default: the user's)")
@@ -398,6 +337,12 @@ def _wsgi(options: Namespace) -> None:
     serve_application(options)
 
 
+def _configured(options: Namespace) -> None:
+    from portside.cli import configured
+
+    {"run": configured.run, "check": configured.check}[options.command](options)
+
+
 def _diagnose(options: Namespace) -> None:
     from portside.cli.serving import diagnose
 
@@ -420,88 +365,3 @@ def _top(options: Namespace) -> None:
     from portside.cli.top import watch
 
     watch(options)
-
-
-# Types of arguments
-
-
-def _endpoint(text: str) -> "Endpoint":
-    from portside.endpoints import Endpoint, EndpointError
-
-    try:
-        return Endpoint.parse(text)
-    except EndpointError as error:
-        raise ArgumentTypeError(str(error)) from error
-
-
-def _remote(text: str) -> "Endpoint":
-    endpoint = _endpoint(text)
-    if endpoint.scheme in ("fd", "systemd"):
-        raise ArgumentTypeError(f"{endpoint} is a socket already: name a server's endpoint, as in tcp://127.0.0.1:9000")
-    return endpoint
-
-
-def _admin(text: str) -> "Admin":
-    from portside.service.admin.options import Admin
-
-    try:
-        return Admin.parse(_endpoint(text))
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
-
-
-def _handler_name(text: str) -> Sequence[str]:
-    module, colon, name = text.partition(":")
-    if not (colon and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
-        raise ArgumentTypeError(f"{text!r} is no handler: write a module, a colon and a name in it, as in shout:Shout")
-    return module, name
-
-
-def _folder(text: str) -> str:
-    if not os.path.isdir(text):
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a folder that exists")
-    return text
-
-
-def _network(text: str) -> str:
-    from portside.policy.proxy_protocol import ProxyProtocol
-
-    try:
-        ProxyProtocol(trusted=[text])
-    except ValueError as error:
-        wanted = "a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7"
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is {wanted}") from error
-    return text
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a whole number from 1 on")
-    return int(text)
-
-
-def _size(text: str) -> int:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
-    if not number.isdecimal() or int(number) < 1:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of bytes, as 536870912, 512M or 2G")
-    return int(number) * _UNITS[unit]
-
-
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds, 0 or more")
-    return seconds
-
-
-def _some_seconds(text: str) -> float:
-    seconds = _seconds(text)
-    if not seconds:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds above 0")
-    return seconds

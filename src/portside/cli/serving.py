@@ -1,8 +1,6 @@
 """`portside serve` and the diagnostic services: from the command line to a service that signals end."""
 
 import contextlib
-import dataclasses
-import functools
 import logging
 import signal
 import sys
@@ -20,7 +18,7 @@ from portside.service.description import Service
 from portside.service.encryption import HTTP
 from portside.service.loading import Deferred, LoadError
 from portside.service.serving import bound, run_alone
-from portside.service.supervisor import Supervisor
+from portside.service.supervisor import Renew, Supervisor
 from portside.service.systemd import listening
 from portside.service.workers import Workers
 from portside.telemetry.jsonlog import attach_json
@@ -61,23 +59,42 @@ def run(handler: Deferred, engine: Any, options: Namespace) -> None:
     Raises:
         Failure: it does not fit, or an endpoint cannot be bound.
     """
-    _log(options)
-    service = _explained(lambda: _described(handler, engine, options))
-    announce = functools.partial(_announce, handler.name, service, options)
+    log_as("error" if options.quiet else "debug" if options.verbose else "warning", options.log_format)
+    start(explained(lambda: _described(handler, engine, options)), title=handler.name, quiet=options.quiet)
+
+
+def start(service: Service, *, title: str, quiet: bool, renew: Renew | None = None) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        service: what is served; its handler is made in the process that serves.
+        title: how it is announced.
+        quiet: do not announce it.
+        renew: makes the service anew for a reload, where there are workers; None keeps it.
+
+    Raises:
+        Failure: the handler cannot be loaded or does not fit, or an endpoint cannot be bound.
+    """
+
+    def tell(endpoints: tuple[Endpoint, ...]) -> None:
+        if not quiet:
+            announce(title, service, endpoints)
+
     if service.workers is not None:
-        _explained(lambda: Supervisor(service, ready=lambda supervisor: announce(supervisor.endpoints))).run()
+        supervisor = explained(lambda: Supervisor(service, ready=lambda each: tell(each.endpoints), renew=renew))
+        _announce_admin(supervisor.admin, quiet=quiet)
+        supervisor.run()
         return
     with contextlib.ExitStack() as stack:
         try:
-            made = stack.enter_context(handler.opened())
-        except LoadError as error:
+            loaded = stack.enter_context(service.loaded())
+        except (LoadError, TypeError, ValueError) as error:
             raise Failure(str(error)) from error
-        running = _explained(lambda: bound(dataclasses.replace(service, handler=made)))
-        if engine == "green":
-            _dump_on_request()
-        if running.admin is not None and not options.quiet:
-            print(f"telling of it at {running.admin.endpoint}", file=sys.stderr)
-        run_alone(running, announce)
+        running = explained(lambda: bound(loaded))
+        if service.engine == "green":
+            dump_on_request()
+        _announce_admin(None if running.admin is None else running.admin.endpoint, quiet=quiet)
+        run_alone(running, tell)
 
 
 def default_endpoints(port: int) -> list[Endpoint]:
@@ -85,16 +102,20 @@ def default_endpoints(port: int) -> list[Endpoint]:
     return list(listening(())) or [Endpoint.parse(port)]
 
 
-def _announce(name: str, service: Service, options: Namespace, endpoints: tuple[Endpoint, ...]) -> None:
-    if options.quiet:
-        return
+def announce(name: str, service: Service, endpoints: tuple[Endpoint, ...]) -> None:
+    """Say where a service is, a line for each endpoint."""
     workers = Workers.of(service.workers)
     how = service.engine if workers is None else f"{service.engine}, {workers.count} workers"
     for endpoint in endpoints:
         print(f"serving {name} at {endpoint} ({how})", file=sys.stderr)
 
 
-def _dump_on_request() -> None:
+def _announce_admin(endpoint: Endpoint | None, *, quiet: bool) -> None:
+    if endpoint is not None and not quiet:
+        print(f"telling of it at {endpoint}", file=sys.stderr)
+
+
+def dump_on_request() -> None:
     """SIGUSR1, which would else end the process, prints where every task stands, unless the module has a use for it."""
     from portside.core import dump_on_signal
 
@@ -102,15 +123,20 @@ def _dump_on_request() -> None:
         dump_on_signal()
 
 
-def _log(options: Namespace) -> None:
-    if options.log_format == "json":
+def log_as(level: str, form: str) -> None:
+    """Set up the log of the process.
+
+    Args:
+        level: how much is told: "debug", "info", "warning" or "error".
+        form: "text" or "json".
+    """
+    if form == "json":
         attach_json()
     else:  # nothing, where the module has done so itself
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    if options.quiet:
-        logging.getLogger("portside").setLevel(logging.ERROR)
-    if options.verbose:
-        logging.getLogger("portside").setLevel(logging.DEBUG)
+    if level != "warning":
+        logging.getLogger("portside").setLevel(level.upper())
+    if level in ("debug", "info"):
         attach(verbose=True)
 
 
@@ -145,7 +171,7 @@ def _workers(options: Namespace) -> Workers | None:
     return None
 
 
-def _explained(make: Callable[[], _T]) -> _T:
+def explained(make: Callable[[], _T]) -> _T:
     """What cannot be, or is refused by the system, in one sentence."""
     try:
         return make()

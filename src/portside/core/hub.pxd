@@ -15,6 +15,10 @@ cdef enum TaskState:
     DONE
 
 
+cdef enum:
+    COMPANY = 10
+
+
 cdef class Task:
     cdef public object function, arguments
     cdef public object context
@@ -29,6 +33,7 @@ cdef class Task:
     cdef PyObject *older
     cdef TaskState state
     cdef bint observed
+    cdef void *company[COMPANY]  # what it will touch when it goes on, or NULL: only fetched, and perhaps gone already
     cdef object __weakref__
 
 

@@ -280,8 +280,12 @@ cdef class Hub:
     cdef Task pop(self):
         cdef Task task = self.head
         cdef Task coming = task.after
+        cdef int place
         if coming is not None and coming.greenlet is not None:
             fetch_lines((<PyGreenlet *><PyObject *>coming.greenlet).pimpl, 256)
+            if coming.company[0] != NULL:
+                for place in range(COMPANY):
+                    fetch_lines(coming.company[place], 128)
             coming = coming.after
             if coming is not None and coming.greenlet is not None:
                 fetch_lines(<PyObject *>coming.greenlet, 64)

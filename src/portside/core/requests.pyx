@@ -11,6 +11,7 @@ from cpython.object cimport PyObject
 from libc.string cimport memchr, memcmp
 
 from portside.core.heads cimport ENDED, PARTS, Found, HeadReader
+from portside.core.hub cimport Hub, Task, hub_here
 from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, QuickReplies, given
 from portside.core.shapes cimport shape_of, tag_of
 
@@ -18,9 +19,14 @@ from time import perf_counter
 
 from portside.core.heads import HeadReader as _HeadReader
 from portside.core.shapes import compare_with, has_own_hooks
+from portside.telemetry.tally import NOTED
 
 
 cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        PyObject **datastack_top
+
+    PyThreadState *PyThreadState_Get()
     object ascii_text "PyUnicode_DecodeASCII"(const char *data, Py_ssize_t size, const char *errors)
 
 
@@ -131,12 +137,16 @@ cdef class QuickRequests(QuickReplies):
     cdef public bint _under_way
     cdef public bint _takes_heads
     cdef bint serves  # whether a request has come
+    cdef bint counted  # whether requests are, at this server
+    cdef bint told  # whether somebody wants to know of this one
+    cdef object noted, noted_command, noted_status  # where the last one's seconds are noted, and what it was
     cdef HeadReader heads  # where the connection's input is a green one
     cdef object reader
     cdef object file  # what it reads for others
     cdef Py_ssize_t most
     cdef double between  # seconds that a wait for the next request may last; negative for no change
     cdef Meaning known
+    cdef Task task  # that waits for the requests
 
     def __cinit__(self, *_, **__):
         self._raw_requestline = self._path = self._rfile = UNSET
@@ -144,6 +154,7 @@ cdef class QuickRequests(QuickReplies):
     def _look_for_overrides(self):
         """See what of this class and its connection is usual."""
         self.shape = shape_of(self)
+        self.counted = self._tally is not None
         self.reader = reader = self._reader
         if reader is not None:
             self.file = reader.file
@@ -161,12 +172,32 @@ cdef class QuickRequests(QuickReplies):
         """Handle the connection's requests, one after the other. May be overridden."""
         if self.shape is not None and has_own_hooks(self):
             self.shape = None
+        if self.heads is not None:
+            self._gather_company()
         self.close = True
         self._next()
         while not self.close_connection:
             if self._under_way:  # a `handle_one_request` that is not ours has left that to us
                 self._end_request()
             self._next()
+
+    cdef int _gather_company(self) except -1:
+        """Tell the hub what a request will touch, to be fetched: the caches do not hold that of thousands of clients."""
+        cdef Hub hub = hub_here()
+        cdef char *me = <char *><PyObject *>self
+        cdef int place
+        cdef char *frame = <char *>PyThreadState_Get().datastack_top  # where `do_GET`'s begins
+        if hub is None:
+            return 0
+        self.task = hub.current
+        for place in range(3):
+            self.task.company[place] = me + 128 * place
+        self.task.company[3] = <void *>self.writer
+        self.task.company[4] = <void *>self.heads
+        self.task.company[5] = <void *>self._record
+        self.task.company[6] = frame
+        self.task.company[7] = frame + 128
+        return 0
 
     cdef int _next(self) except -1:
         if self.shape is None or not self.shape.turns:
@@ -179,10 +210,16 @@ cdef class QuickRequests(QuickReplies):
         """Handle a single request. May be overridden, though `do_...` methods are the usual way."""
         self.turn()
 
-    cdef int turn(self) except -1:
-        if self.shape is not None and self.shape.tag != tag_of(type(self)):
+    cdef int _look_again(self) except -1:
+        """The class may have been changed while a request was waited for."""
+        if self.shape.tag != tag_of(type(self)):
             self.shape = shape_of(self)
+        return 0
+
+    cdef int turn(self) except -1:
         if self.shape is None or not self.shape.heads or not self._takes_heads or self._rfile is not self.file:
+            if self.shape is not None:
+                self._look_again()
             super(QuickRequests, self).handle_one_request()
             return 0
         try:
@@ -204,10 +241,17 @@ cdef class QuickRequests(QuickReplies):
             self.close = True
             return False
         self._begin()
+        self._look_again()
+        if not self.shape.heads:
+            self.known = None
+            return self._understand(head)
         if known is not None and head == known.head and known.protocol is self.protocol_version:
             self._recall()
             return True
         self.known = self._read(head)
+        if self.task is not None:
+            self.task.company[8] = <void *>self.known
+            self.task.company[9] = <void *>head
         if self.known is None:
             return self._understand(head)
         self._recall()
@@ -228,7 +272,8 @@ cdef class QuickRequests(QuickReplies):
     cdef int _begin(self) except -1:
         self._under_way = True
         self._answered = 0
-        if is_told():
+        self.told = is_told()
+        if self.counted or self.told:
             self._began = perf_counter()
         self.lines = None
         self.buffers = True
@@ -293,14 +338,27 @@ cdef class QuickRequests(QuickReplies):
             self._refuse_method()
         return 0
 
+    cdef int note(self, double seconds) except -1:
+        """Count the request, as `_end_request` does; most are like the one before."""
+        cdef object status = self._answered
+        if self.noted is None or self.noted_command is not self._command or self.noted_status != status:
+            self.noted = self._tally.durations[self._command, status]
+            self.noted_command, self.noted_status = self._command, status
+        self.noted.append(seconds)
+        if len(self.noted) >= NOTED:
+            self._tally.fold()
+        return 0
+
     cdef int conclude(self) except -1:
         """The request ends; see `_end_request`."""
-        if self._began or self.writer is None or self._wfile is not self.writer or self._body is not NO_BODY:
+        if self.told or self.writer is None or self._wfile is not self.writer or self._body is not NO_BODY:
             self._end_request()
             return 0
         if not self._under_way:
             return 0
         self._under_way = False
+        if self.counted and self._answered:
+            self.note(perf_counter() - self._began)
         self.writer.finish()
         if self.writer.broken:
             self.close = True

@@ -458,7 +458,7 @@ cdef class Stream(Channel):
         cdef Py_ssize_t count = 0
         cdef bytes rest
         cdef Hub hub
-        if self.gathered == 0 and self.start == self.end and self.broken is None:
+        if self.layer is None and self.gathered == 0 and self.start == self.end and self.broken is None:
             count = c_send(self.fd, data, size, MSG_NOSIGNAL)
             if count == size:
                 hub = self.hub

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from portside.http.collecting import FieldCollector, look_for
 from portside.http.errors import HTTPError
 from portside.http.limits import HTTPLimits
-from portside.http.quick import FieldCollector, look_for
 
 try:
     from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -153,26 +153,6 @@ def shown(text: str) -> str:
 
 # The fields that say how a message is framed and what becomes of its connection.
 _MEANT_FOR_US = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
-
-
-class AnyCollector:
-    """What llhttp calls back, in Python; `portside.core.fields` documents it."""
-
-    __slots__ = ("fields", "meant")
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[str, str]] = []
-        self.meant: dict[str, list[str]] = {}
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One field; llhttp leaves the spaces behind its value."""
-        field = name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")
-        self.fields.append(field)
-        if (key := field[0].lower()) in _MEANT_FOR_US:
-            self.meant.setdefault(key, []).append(field[1])
-
-
-_Collector = FieldCollector or AnyCollector
 look_for(_MEANT_FOR_US)
 
 
@@ -189,7 +169,7 @@ def parse_fields(block: bytes, limits: HTTPLimits) -> HeaderFields:
         return NO_FIELDS
     if block.find(b"\r\n\r\n") + 4 != len(block) or block.startswith(b"\r"):
         raise HTTPError(400, "Bad header fields", "they do not end where they should")
-    collector = _Collector()
+    collector = FieldCollector()
     try:
         # A line of our own: the client's was read above, and with GET no field can switch protocols.
         HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n" + block)

@@ -1,30 +1,19 @@
-"""The usual way of a request and its answer, compiled where it could be: see `portside.core.requests`.
+"""The usual way of a request and its answer: compiled where the core is, else what `plain` has in its place.
 
-Each of these classes stands before the one that knows every case. Where there is no compiled core they are empty, and
-everything goes the long way: the same, for more.
+A compiled class stands before the Python class that knows every case. What is usual ends in it; what is not goes on,
+by `super()`: so nothing is decided twice, and a program's overrides are called as ever.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
-try:
-    from portside.core.fields import FieldCollector, look_for
+__all__ = ["QuickRequests", "QuickWriter", "know", "stand_before"]
+
+if TYPE_CHECKING:
     from portside.core.replies import QuickWriter, know
     from portside.core.requests import QuickRequests, stand_before
-except ImportError:
-    FieldCollector = None  # type: ignore[assignment,misc]
-
-    def look_for(names: Iterable[str]) -> None:
-        """Nobody does."""
-
-    class QuickWriter:  # type: ignore[no-redef]
-        """Nothing."""
-
-    class QuickRequests:
-        """Nothing."""
-
-    def know(**names: Any) -> None:
-        """Nothing needs to know."""
-
-    def stand_before(handler: type, event: type) -> None:
-        """Nothing does."""
+else:
+    try:
+        from portside.core.replies import QuickWriter, know
+        from portside.core.requests import QuickRequests, stand_before
+    except ImportError:
+        from portside.http.plain import QuickRequests, QuickWriter, know, stand_before

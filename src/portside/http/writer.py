@@ -163,7 +163,7 @@ class GreenSink:
         self.file = file
         sock.settimeout(patience)
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Send a small piece."""
         sent: int = self.file.write(data)
         return sent

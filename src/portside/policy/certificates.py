@@ -162,7 +162,7 @@ def stamp(files: Iterable[StrPath]) -> Stamp:
 def _state(path: StrPath) -> tuple[int, int, int, int] | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, TypeError, ValueError):  # which reading it will tell of
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 

@@ -31,6 +31,7 @@ class ServerContexts:
         self._lock = threading.Lock()  # of many handshakes at once one looks, and the others need not wait for it
         self._seen: Stamp = stamp(files)  # before they are read: what changes after that is seen at the next look
         self.context = load()
+        self._expired = False
         self._due = self._next_look()
 
     def fresh(self, server: object) -> ssl.SSLContext:
@@ -42,6 +43,10 @@ class ServerContexts:
                 self._lock.release()
         return self.context
 
+    def expire(self) -> None:
+        """Have the files loaded, changed or not, when the next client comes; a signal handler may call this."""
+        self._expired, self._due = True, 0.0
+
     def reload(self, server: object) -> None:
         """Load the files, changed or not; see `TLS.reload`."""
         with self._lock:
@@ -50,8 +55,9 @@ class ServerContexts:
 
     def _look(self, server: object) -> None:
         self._due = self._next_look()
+        expired, self._expired = self._expired, False
         found = stamp(self._files)
-        if found == self._seen:
+        if found == self._seen and not expired:
             return
         self._seen = found  # files that cannot be used are not tried, and told of, again before they change again
         try:

@@ -150,6 +150,13 @@ class TLS:
         """
         self._contexts.reload(server)
 
+    def reload_soon(self) -> None:
+        """Load the files when the next client comes; unlike `reload` this may be called by a signal handler.
+
+        Files that cannot be used are told of then, and the ones before stay in use.
+        """
+        self._contexts.expire()
+
     def _load(self) -> ssl.SSLContext:
         """What the files say now.
 
@@ -202,6 +209,9 @@ class ContextTLS:
         return self.ssl_context
 
     def reload(self, server: object = None) -> None:
+        """Nothing to do."""
+
+    def reload_soon(self) -> None:
         """Nothing to do."""
 
 

@@ -65,9 +65,21 @@ class Channel:
         """Send a message without waiting; what does not fit follows with the next one.
 
         To an end that is closed, or does not read, nothing more happens: whoever asked has a deadline.
+
+        Raises:
+            FrameError: the message is longer than any may be.
         """
         if len(self._unsent) < _PATIENCE:
             self._unsent += _encoded(message)
+        self.offer_rest()
+
+    @property
+    def is_full(self) -> bool:
+        """True while something that was offered waits for room."""
+        return bool(self._unsent)
+
+    def offer_rest(self) -> None:
+        """Send what waits, as far as there is room for it."""
         with contextlib.suppress(OSError):  # BlockingIOError too: the pair is full
             sent = self._sock.send(self._unsent, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             self._unsent = self._unsent[sent:]

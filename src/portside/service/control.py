@@ -12,6 +12,7 @@
 A reply names its process, `{"pid": 7, ...}`. What cannot be done is told in one sentence, `{"error": "..."}`.
 """
 
+import contextlib
 import math
 import os
 import threading
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Command = Mapping[str, Any]
 Reply = dict[str, Any]
+Answer = Callable[[Command], Reply]
 
 # Connections that a snapshot tells of where nobody asks for another number: as many as somebody can read.
 LISTED = 1000
@@ -44,6 +46,16 @@ class Fleet(Protocol):
 
     def ask(self, command: Command) -> list[Reply]:
         """Give a command to every process; one reply for each."""
+
+
+@contextlib.contextmanager
+def controlled(bound: "Bound") -> Iterator[Answer]:
+    """What carries out commands here, until the block's end."""
+    control = Control(bound)
+    try:
+        yield control.handle
+    finally:
+        control.close()
 
 
 class Refused(Exception):
@@ -170,7 +182,7 @@ class Control:
 
     def drain(self, command: Command) -> Reply:
         """Accept nobody any more, let handlers finish, end."""
-        seconds = None if command.get("seconds") is None else _number(command, "seconds", 0)
+        seconds = drain_seconds(command)
         self._draining = True
         self._bound.request_stop(seconds)
         for server in self._bound.servers:
@@ -189,7 +201,7 @@ class Control:
     def ban(self, command: Command) -> Reply:
         """Keep a host out for a while, and cut what it has open."""
         host = _text(command, "host", "an address")
-        seconds = _number(command, "seconds", BAN_SECONDS)
+        seconds = ban_seconds(command)
         lists = {id(access): access for access in (getattr(each, "access", None) for each in self._bound.servers)}
         for access in filter(None, lists.values()):
             _ban(access, host, seconds)
@@ -219,6 +231,24 @@ _DEEDS: Mapping[str, Callable[[Control, Command], Reply]] = {
 # Commands that change something, for whoever has to protect them.
 ACTIONS = frozenset({"pause", "resume", "drain", "close", "ban"})
 COMMANDS = frozenset(_DEEDS)
+
+
+def drain_seconds(command: Command) -> float | None:
+    """How long a drain may take, where the command says so.
+
+    Raises:
+        Refused: it says something else.
+    """
+    return None if command.get("seconds") is None else _number(command, "seconds", 0)
+
+
+def ban_seconds(command: Command) -> float:
+    """How long a ban lasts.
+
+    Raises:
+        Refused: the command says something that is no time.
+    """
+    return _number(command, "seconds", BAN_SECONDS)
 
 
 def _deed(command: object) -> Callable[[Control, Command], Reply]:

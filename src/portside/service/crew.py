@@ -71,10 +71,14 @@ class Crew:
     def _begin(self, ours: Channel, job: Callable[[], Job]) -> Job:
         """In the worker."""
         ours.close()
+        self.leave()
+        return job()
+
+    def leave(self) -> None:
+        """In a forked process: let go of what is the supervisor's."""
         for worker in self._workers.values():
             worker.channel.close()
         self._selector.close()
-        return job()
 
     def seat(self, pid: int) -> int | None:
         """Where a worker notes its connections, unless it does not."""
@@ -104,7 +108,7 @@ class Crew:
     def collect(self) -> Iterator[tuple[Worker, int]]:
         """Those who have ended, once, after their last words were heard; each with its exit code."""
         for pid, worker in list(self._workers.items()):
-            code = _exit_code(pid)
+            code = exit_code(pid)
             if code is not None:
                 self._listen(worker)
                 self._dismiss(worker)
@@ -114,7 +118,7 @@ class Crew:
         """End who is left, at once."""
         self.signal_all(signal.SIGKILL)
         for worker in list(self._workers.values()):
-            _exit_code(worker.pid, blocking=True)
+            exit_code(worker.pid, blocking=True)
             self._dismiss(worker)
 
     def _listen(self, worker: Worker) -> None:
@@ -136,8 +140,8 @@ def unwatch(selector: selectors.BaseSelector, channel: Channel) -> None:
         selector.unregister(channel)
 
 
-def _exit_code(pid: int, *, blocking: bool = False) -> int | None:
-    """None while it runs; 0 for one that somebody else has waited for."""
+def exit_code(pid: int, *, blocking: bool = False) -> int | None:
+    """How a child process has ended; None while it runs; 0 for one that somebody else has waited for."""
     try:
         waited, status = os.waitpid(pid, 0 if blocking else os.WNOHANG)
     except ChildProcessError:

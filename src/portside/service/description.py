@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -50,7 +50,8 @@ class Service:
         user: whose rights the service has once its endpoints are bound: a name or a number; None is whoever starts it.
         group: which group's; None is the user's own.
         tls: how connections are encrypted, at every endpoint; None leaves that to the endpoints.
-        encryption: the same for each endpoint, those taken into account that name a certificate themselves.
+        encryption: the same for each endpoint, those taken into account that name a certificate themselves; found out
+            here, and passed on to copies, which may have no right any more to read the files.
 
     Raises:
         ValueError: an option has a value that it cannot have.
@@ -72,7 +73,7 @@ class Service:
     user: str | int | None = None
     group: str | int | None = None
     tls: TLS | ContextTLS | None = None
-    encryption: tuple[TLS | ContextTLS | None, ...] = field(init=False, repr=False, compare=False)
+    encryption: tuple[TLS | ContextTLS | None, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_endpoints(self.endpoints)
@@ -87,13 +88,26 @@ class Service:
         Workers.of(self.workers)
         if (identity := self.identity) is not None:
             identity.check()
-        encryption = tuple(encryption_of(endpoint, self.tls) for endpoint in self.endpoints)
-        object.__setattr__(self, "encryption", encryption)
+        if not self.encryption:
+            encryption = tuple(encryption_of(endpoint, self.tls) for endpoint in self.endpoints)
+            object.__setattr__(self, "encryption", encryption)
 
     @property
     def identity(self) -> Identity | None:
         """Who the service is once its endpoints are bound; None is whoever starts it."""
         return Identity.of(self.user, self.group)
+
+    def at(self, endpoints: Sequence[Endpoint]) -> "Service":
+        """The same in a worker, which serves at these and has nothing else to see to."""
+        known = {_place(endpoint): tls for endpoint, tls in zip(self.endpoints, self.encryption, strict=True)}
+        return dataclasses.replace(
+            self,
+            endpoints=tuple(endpoints),
+            encryption=tuple(known[_place(endpoint)] for endpoint in endpoints),
+            user=None,
+            group=None,
+            admin=None,
+        )
 
     @contextlib.contextmanager
     def loaded(self) -> "Iterator[Service]":
@@ -103,6 +117,11 @@ class Service:
             return
         with self.handler.opened() as handler:
             yield dataclasses.replace(self, handler=handler)
+
+
+def _place(endpoint: Endpoint) -> Endpoint:
+    """Without what tells the queues of one endpoint apart."""
+    return dataclasses.replace(endpoint, reuse_port=False)
 
 
 def _check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:

@@ -1,7 +1,11 @@
 """Which TLS an endpoint gets: its own, the service's, or none."""
 
+from collections.abc import Iterable
+
 from portside.endpoints import Endpoint
+from portside.policy.certificates import TLSError
 from portside.policy.tls import TLS, ContextTLS
+from portside.telemetry import CertificateRejected, emit
 
 # What an https:// endpoint says that it speaks (RFC 7301's registry); HTTP/2 is not served.
 HTTP = ("http/1.1",)
@@ -31,6 +35,21 @@ def encryption_of(endpoint: Endpoint, tls: TLS | ContextTLS | None) -> TLS | Con
     if endpoint.is_tls and tls.starttls:
         raise ValueError(f"{endpoint} is encrypted from the first byte: for starttls=True write tcp://")
     return tls
+
+
+def reload_certificates(several: Iterable[TLS | ContextTLS | None], server: object) -> None:
+    """Load the files of all of them now, and tell what has become of it; what cannot be used changes nothing.
+
+    Args:
+        several: what encrypts.
+        server: whose events these are.
+    """
+    for tls in several:
+        try:
+            if tls is not None:
+                tls.reload(server)
+        except TLSError as error:
+            emit(CertificateRejected(server=server, error=error))
 
 
 def _own(endpoint: Endpoint, tls: TLS | ContextTLS | None) -> TLS:

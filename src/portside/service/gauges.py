@@ -102,7 +102,7 @@ def process_samples() -> list[Sample]:
         ["portside_process_cpu_seconds_total", {}, used.ru_utime + used.ru_stime],
     ]
     with suppress(OSError):
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
         found.append(["portside_process_resident_memory_bytes", {}, pages * resource.getpagesize()])
         found.append(["portside_process_open_fds", {}, len(os.listdir("/proc/self/fd"))])
     return found

@@ -45,11 +45,11 @@ class HandOver:
         self.done = False
         self.deadline: float | None = None
 
-    def begin(self, held: Sequence[Held], deadline: float) -> None:
+    def begin(self, held: Mapping[str, Sequence[Held]], deadline: float) -> None:
         """Start a new version, unless there is one.
 
         Args:
-            held: the sockets that it inherits.
+            held: the sockets that it inherits, by what they are for: "listeners", "admin".
             deadline: when it has to be ready, in seconds.
         """
         if self._process is not None:
@@ -111,13 +111,13 @@ class HandOver:
             self._taken_over(self._process.pid)
 
 
-def _started(held: Sequence[Held], channel: Channel, folder: str) -> "subprocess.Popen[bytes]":
-    message = {"channel": channel.fileno(), "listeners": [each.described() for each in held]}
+def _started(held: Mapping[str, Sequence[Held]], channel: Channel, folder: str) -> "subprocess.Popen[bytes]":
+    message = {use: [each.described() for each in several] for use, several in held.items()}
     return subprocess.Popen(
         [sys.executable, *sys.orig_argv[1:]],
         cwd=folder,
-        env=os.environ | {HANDED_OVER: json.dumps(message)},
-        pass_fds=(channel.fileno(), *(each.server.fileno() for each in held)),
+        env=os.environ | {HANDED_OVER: json.dumps({"channel": channel.fileno(), **message})},
+        pass_fds=(channel.fileno(), *(each.server.fileno() for several in held.values() for each in several)),
     )
 
 
@@ -130,12 +130,18 @@ class Predecessor:
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
         self.listeners: list[Mapping[str, Any]] = []
+        self.admin: list[Mapping[str, Any]] = []
         self._channel: Channel | None = None
         told = environment.pop(HANDED_OVER, None)
         if told is not None:
             message = json.loads(told)
-            self.listeners = message["listeners"]
+            self.listeners, self.admin = message["listeners"], message["admin"]
             self._channel = Channel.inherited(message["channel"])
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is one that serves."""
+        return self._channel is not None
 
     def retire(self) -> None:
         """Tell it that this version is ready, once."""

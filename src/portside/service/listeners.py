@@ -46,6 +46,12 @@ class Held:
     endpoint: Endpoint
     server: TCPServer
 
+    @property
+    def bound(self) -> Endpoint:
+        """Where it really is."""
+        found = Endpoint.from_socket(self.server.socket)
+        return dataclasses.replace(found, scheme=self.endpoint.scheme) if self.endpoint.is_tls else found
+
     def described(self) -> dict[str, Any]:
         """What a successor of this program has to know of it."""
         file: UnixFile | None = getattr(self.server, "_portside_file", None)
@@ -102,7 +108,7 @@ class Listeners:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What was really bound."""
-        return tuple(Endpoint.from_socket(queues[0].server.socket) for queues in self._queues)
+        return tuple(queues[0].bound for queues in self._queues)
 
     def of(self, slot: int, workers: int) -> list[Held]:
         """What the worker at this place serves."""

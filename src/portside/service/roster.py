@@ -17,6 +17,7 @@ in their places; else it is tried again, after a pause.
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from portside.policy.accepting import Backoff
 
@@ -109,6 +110,7 @@ class Roster:
         members: all of them, by process id.
         count: how many are wanted.
         stopping: the service ends.
+        drain: seconds that handlers have to finish.
         failure: why it ends, where it was not asked to.
         pauses: seconds until the places that were just lost are filled again, for whoever tells of it.
     """
@@ -120,7 +122,7 @@ class Roster:
         self.failure: str | None = None
         self.reload_error: str | None = None
         self._start_timeout = start_timeout
-        self._drain = drain
+        self.drain = drain
         self._reload_began: float | None = None
         self._was_complete = False
         self._failures: dict[int, int] = {}
@@ -146,6 +148,17 @@ class Roster:
     def ready_pids(self) -> list[int]:
         """Those that accept."""
         return [each.pid for each in self.members.values() if each.phase is Phase.READY]
+
+    def serving_pids(self) -> list[int]:
+        """Those that accept, and those that drain."""
+        return [each.pid for each in self.members.values() if each.phase is not Phase.STARTING]
+
+    def described(self, now: float) -> list[dict[str, Any]]:
+        """The workers: `pid`, `slot`, `phase` ("starting", "ready", "leaving") and `seconds` in it."""
+        return [
+            {"pid": each.pid, "slot": each.slot, "phase": each.phase.name.lower(), "seconds": now - each.since}
+            for each in list(self.members.values())
+        ]
 
     def is_starting(self, pid: int) -> bool:
         """A worker is on the way."""
@@ -257,9 +270,15 @@ class Roster:
             if each.slot in moved and each.slot < count and each.wear is None:
                 each.wear = Wear.MOVED
 
-    def stop(self) -> None:
-        """End the service: everybody drains."""
+    def stop(self, drain: float | None = None) -> None:
+        """End the service: everybody drains.
+
+        Args:
+            drain: seconds for handlers to finish; None is what was said before.
+        """
         self.stopping = True
+        if drain is not None:
+            self.drain = drain
 
     def force(self, now: float) -> None:
         """End it now: who has not left in a moment is killed."""
@@ -329,4 +348,4 @@ class Roster:
     def _leave(self, member: Member, now: float) -> None:
         if member.phase is not Phase.LEAVING:
             member.phase, member.since = Phase.LEAVING, now
-            member.deadline = now + self._drain + LEAVING_SECONDS
+            member.deadline = now + self.drain + LEAVING_SECONDS

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
@@ -50,11 +50,12 @@ class Running(Bound):
         self.admin: Running | None = None if service.admin is None else self._open_admin(service.admin)
 
     def _open_admin(self, admin: Admin) -> "Running":
+        from portside.service.admin.console import Console
         from portside.service.admin.server import AdminServer
 
         self._control = Control(self)
         try:
-            return AdminServer(admin, self._control)
+            return AdminServer(admin, Console(self._control))
         except BaseException:
             self._control.close()
             for server in self.servers:
@@ -214,9 +215,29 @@ def start(
     return running
 
 
+class Endable(Protocol):
+    """What signals end."""
+
+    @property
+    def servers(self) -> tuple[TCPServer, ...]:
+        """Its servers."""
+
+    @property
+    def serial(self) -> bool:
+        """Whether a handler runs in the main thread."""
+
+    def request_stop(self) -> None:
+        """End soon; waits for nothing."""
+
+    def force(self) -> None:
+        """End now; waits for nothing."""
+
+
 @contextlib.contextmanager
-def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
+def ended_by_signals(running: Endable, asked: Callable[[], object] = lambda: None) -> Iterator[None]:
     """SIGINT and SIGTERM end `running`, within the block; the program's own handlers are put back after it.
+
+    Where certificates are in files, SIGHUP has them loaded again, without an end to any connection.
 
     Args:
         running: what is ended.
@@ -226,7 +247,8 @@ def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: Non
         yield
         return
     ending = _Ending(running, asked)
-    before = {number: signal.signal(number, ending) for number in _ENDING}
+    wanted = dict.fromkeys(_ENDING, ending) | _of_certificates(running)
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     except _Forced:
@@ -236,6 +258,17 @@ def ended_by_signals(running: Running, asked: Callable[[], object] = lambda: Non
             signal.signal(number, handler)
 
 
+def _of_certificates(running: Endable) -> dict[signal.Signals, Callable[[int, FrameType | None], None]]:
+    """What SIGHUP means, where there is anything to load again."""
+    several = [server.tls for server in running.servers if isinstance(server.tls, TLS)]
+
+    def reload(_: int, frame: FrameType | None) -> None:
+        for tls in several:
+            tls.reload_soon()
+
+    return {signal.SIGHUP: reload} if several and hasattr(signal, "SIGHUP") else {}
+
+
 class _Forced(BaseException):
     """Takes the main thread out of a serial handler that a second signal does not wait for."""
 
@@ -243,7 +276,7 @@ class _Forced(BaseException):
 class _Ending:
     """The signal handler: the first signal asks for an end, the second one brings it about."""
 
-    def __init__(self, running: Running, asked: Callable[[], object]) -> None:
+    def __init__(self, running: Endable, asked: Callable[[], object]) -> None:
         self._running = running
         self._tell = asked
         self._owner = os.getpid()

@@ -8,6 +8,7 @@ from portside.service.admin.options import Admin
 from portside.service.description import Service
 from portside.service.loading import Deferred
 from portside.service.running import Running, ended_by_signals
+from portside.service.several import Several
 from portside.service.supervisor import Supervisor
 from portside.service.systemd import Notifier, listening
 
@@ -74,7 +75,7 @@ def bound(service: Service) -> Running:
     return running
 
 
-def run_alone(running: Running, announce: Announce = lambda _: None) -> None:
+def run_alone(running: Running | Several, announce: Announce = lambda _: None) -> None:
     """Serve in this process, until a signal ends it."""
     notifier = Notifier()
     with ended_by_signals(running, notifier.stopping), running:

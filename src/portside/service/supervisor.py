@@ -14,18 +14,21 @@ from concurrent.futures import Future
 from typing import Any
 
 from portside.endpoints import Endpoint
-from portside.service.asking import ANSWER_SECONDS, Questions, Reply
-from portside.service.bound import Bound
+from portside.service.adminkeeper import AdminKeeper
+from portside.service.asking import ANSWER_SECONDS, Reply
 from portside.service.channel import Message
+from portside.service.control import controlled
 from portside.service.crew import Crew, Worker, ending
 from portside.service.description import Service
+from portside.service.desk import Desk
+from portside.service.encryption import reload_certificates
 from portside.service.errands import Errand, Errands
 from portside.service.evenness import Evenness
 from portside.service.handover import HandOver, Predecessor
 from portside.service.listeners import Listeners
 from portside.service.roster import Action, Kill, Retire, Roster, Start
 from portside.service.systemd import Notifier
-from portside.service.worker import CANNOT_START, Control, Job, no_control
+from portside.service.worker import CannotStart, Controlled, Job, no_control
 from portside.service.workers import Workers
 from portside.telemetry import (
     ProcessRole,
@@ -41,20 +44,11 @@ from portside.telemetry import (
     emit,
 )
 
+# Makes a service anew, of its description as it is now; raises what is wrong with that.
+Renew = Callable[[Service], Service]
+
 # How long a new version of the program may take, in terms of what one worker may: it has to start itself, too.
 _START_TIMES = 2
-
-
-class CannotStart(SystemExit):
-    """A worker could not start, and so the service has ended: exit code 3, which tells a start that failed from others.
-
-    Attributes:
-        reason: why, in one sentence.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(CANNOT_START)
-        self.reason = reason
 
 
 class Supervisor:
@@ -62,11 +56,14 @@ class Supervisor:
 
     Args:
         service: what is served.
-        control: in a worker, makes what answers commands, of its servers.
+        control: in a worker, makes what answers commands, of its servers; None is what the admin endpoint needs, where
+            there is one.
         ready: called here, once, when every endpoint accepts in every worker.
+        renew: called at a reload: new workers serve what it returns. When it raises, all stays as it is.
 
     Attributes:
         endpoints: what was bound, port 0 replaced by the port that the system chose.
+        admin: the admin endpoint, likewise; None where there is none.
 
     Raises:
         OSError: an endpoint cannot be bound; the message says what to do about it.
@@ -80,19 +77,22 @@ class Supervisor:
         self,
         service: Service,
         *,
-        control: Callable[[Bound], Control] = no_control,
+        control: Controlled | None = None,
         ready: Callable[["Supervisor"], object] = lambda _: None,
+        renew: Renew | None = None,
     ) -> None:
         wanted = Workers.of(service.workers) or Workers(count=1)
-        self._service = service
+        self._service = self._before_reload = service
+        self._renew = renew
         self._limits = wanted
-        self._control = control
+        self._control: Controlled = control or (no_control if service.admin is None else controlled)
         self._on_ready = ready
         self._predecessor = Predecessor()
         self._listeners = Listeners(
             service.endpoints, balance=wanted.balance, workers=wanted.count, inherited=self._predecessor.listeners
         )
         self.endpoints: tuple[Endpoint, ...] = self._listeners.endpoints
+        self._open_admin()
         self._give_up_rights()
         self._errands = Errands()
         self._selector = selectors.DefaultSelector()
@@ -101,11 +101,19 @@ class Supervisor:
         self._crew = Crew(self._selector, self._take_in)
         self._hand_over = HandOver(self._selector, self, self._retire)
         self._evenness = Evenness()
-        self._questions = Questions()
+        self._desk = Desk(self._roster, self._crew, self._drain)
         self._notifier = Notifier()
         self._next_watchdog: float | None = None
         self._thread: int | None = None
         self._was_ready = self._stopping = False
+
+    def _open_admin(self) -> None:
+        try:
+            self._admin = AdminKeeper(self._service.admin, self._predecessor.admin, self)
+        except BaseException:
+            self._listeners.close()
+            raise
+        self.admin: Endpoint | None = self._admin.endpoint
 
     def _give_up_rights(self) -> None:
         try:
@@ -113,6 +121,7 @@ class Supervisor:
                 self._service.identity.assume()
         except BaseException:
             self._listeners.close()
+            self._admin.close()
             raise
 
     # What others may ask for
@@ -124,21 +133,18 @@ class Supervisor:
 
     def describe(self) -> list[dict[str, Any]]:
         """The workers: `pid`, `slot`, `phase` ("starting", "ready", "leaving") and `seconds` in it."""
-        now = time.monotonic()
-        return [
-            {"pid": each.pid, "slot": each.slot, "phase": each.phase.name.lower(), "seconds": now - each.since}
-            for each in list(self._roster.members.values())
-        ]
+        return self._roster.described(time.monotonic())
 
     def ask(self, command: Mapping[str, Any], timeout: float = ANSWER_SECONDS) -> list[Reply]:
-        """Have every worker that accepts answer a command; from any thread but the supervisor's own.
+        """Have a command carried out by all workers; from any thread but the supervisor's own.
 
         Args:
-            command: a JSON object, which the workers' `control` understands.
+            command: a JSON object, which the workers' `control` understands; "drain" ends the service.
             timeout: seconds that they have.
 
         Returns:
-            One reply a worker, with its `pid`; `error` is in that of one that has not answered.
+            One reply a process, with its `pid`; `error` is in that of one that has not answered. To some commands the
+            supervisor has something to say, too.
 
         Raises:
             RuntimeError: the supervisor's own thread asks, which would have to wait for itself.
@@ -147,7 +153,7 @@ class Supervisor:
         if threading.get_ident() == self._thread:
             raise RuntimeError("ask() waits for the supervisor: call it from another thread")
         future: Future[list[Reply]] = Future()
-        self._errands.add(functools.partial(self._ask, dict(command), timeout, future.set_result))
+        self._errands.add(functools.partial(self._desk.take, dict(command), timeout, future.set_result))
         return future.result(timeout + 1)
 
     # The loop
@@ -164,6 +170,8 @@ class Supervisor:
         self._thread = threading.get_ident()
         try:
             with self._errands.of_signals(self._signals()):
+                if not self._predecessor.is_there:  # whose admin endpoint answers until it has retired
+                    self._begin_admin()
                 while not self._roster.finished:
                     self._take_turn()
         finally:
@@ -178,7 +186,8 @@ class Supervisor:
             self._do(action)
         if self._roster.stopping and not self._stopping:
             self._begin_to_stop()
-        self._questions.expire(now)
+        self._desk.questions.expire(now)
+        self._admin.mind(now)
         self._mind_the_watchdog(now)
         self._tell_of_reload(now)
         for key, _ in self._selector.select(self._seconds_to_sleep()):
@@ -191,7 +200,8 @@ class Supervisor:
         if self._roster.finished:
             return 0.0
         now = time.monotonic()
-        dues = self._roster.next_due(now), self._questions.next_due(), self._next_watchdog, self._hand_over.deadline
+        ours = self._next_watchdog, self._hand_over.deadline, self._admin.next_due
+        dues = (self._roster.next_due(now), self._desk.questions.next_due(), *ours)
         soonest = min((each for each in dues if each is not None), default=None)
         return None if soonest is None else max(0.0, soonest - now)
 
@@ -203,7 +213,7 @@ class Supervisor:
                 self._start(slot)
             case Retire(pid):  # one that has a successor may take its time
                 self._evenness.rise(self._crew.seat(pid))
-                self._crew.tell(pid, stop=self._service.drain, patient=not self._roster.stopping)
+                self._crew.tell(pid, stop=self._roster.drain, patient=not self._roster.stopping)
             case Kill(pid):
                 self._crew.signal(pid, signal.SIGKILL)
 
@@ -225,6 +235,7 @@ class Supervisor:
         self._hand_over.become_worker()
         self._predecessor.close()
         self._errands.close()
+        self._admin.become_worker()
         endpoints, listeners = self._listeners.take(slot, self._roster.count)
         return Job(
             service=self._service,
@@ -232,12 +243,14 @@ class Supervisor:
             endpoints=endpoints,
             listeners=listeners,
             control=self._control,
+            orders=self._desk.standing.for_new(),
             hesitation=None if seat is None else functools.partial(self._evenness.hesitation, seat),
         )
 
     def _take_in(self, worker: Worker, message: Message) -> None:
         match message:
             case {"ready": True}:
+                self._desk.greet(worker.pid, self._roster.members[worker.pid].since)
                 seconds = self._roster.ready(worker.pid, time.monotonic())
                 emit(WorkerReady(server=self, pid=worker.pid, slot=worker.slot, seconds=seconds))
                 self._tell_of_readiness()
@@ -250,10 +263,14 @@ class Supervisor:
                 self._roster.worn(worker.pid)
                 emit(WorkerWorn(server=self, pid=worker.pid, slot=worker.slot, reason=reason))
             case {"answer": number, "reply": dict(reply)}:
-                self._questions.answered(number, worker.pid, reply)
+                self._desk.questions.answered(number, worker.pid, reply)
+            case {"last": dict(reply)}:
+                self._desk.note(worker.pid, reply)
 
     def _bury(self, worker: Worker, code: int) -> None:
-        self._questions.gone(worker.pid)
+        last = self._desk.bury(worker.pid)
+        if last is not None:
+            self._admin.tell(retired=last[0], metrics=last[1])
         self._evenness.rise(worker.seat)
         reason = worker.reason or ending(code)
         failed = self._roster.is_starting(worker.pid) and not self._stopping
@@ -266,15 +283,30 @@ class Supervisor:
 
     def _tell_of_pause(self, slot: int, pause: float | None) -> None:
         if pause is not None:
+            self._desk.restarts += 1
             emit(WorkerRestarted(server=self, slot=slot, seconds=pause))
 
-    # Questions, and the watchdog
+    # The admin endpoint, and the watchdog
 
-    def _ask(self, command: Message, timeout: float, done: Callable[[list[Reply]], object]) -> None:
-        pids = self._roster.ready_pids()
-        number = self._questions.ask(pids, time.monotonic() + timeout, done)
-        for pid in pids:
-            self._crew.tell(pid, ask=number, command=command)
+    def _begin_admin(self) -> None:
+        self._admin.begin(self._selector, self._hear_admin, self._become_admin, self._desk.ledger)
+
+    def _hear_admin(self, message: Message) -> None:
+        match message:
+            case {"ask": number, "command": dict(command)}:
+                self._desk.take(command, ANSWER_SECONDS, functools.partial(self._answer_admin, number))
+
+    def _answer_admin(self, number: object, replies: list[Reply]) -> None:
+        self._admin.tell(answer=number, replies=replies)
+
+    def _become_admin(self) -> None:
+        """In the admin endpoint's process: let go of what is the supervisor's."""
+        self._hand_over.become_worker()
+        self._predecessor.close()
+        self._errands.close()
+        self._crew.leave()
+        for held in self._listeners.all():
+            held.server.socket.close()
 
     def _mind_the_watchdog(self, now: float) -> None:
         """Systemd hears from us while every worker answers, twice as often as it wants to (sd_watchdog_enabled(3))."""
@@ -282,7 +314,7 @@ class Supervisor:
         if seconds is None or (self._next_watchdog or 0.0) > now:
             return
         self._next_watchdog = now + seconds / 2
-        self._ask({"do": "ping"}, seconds / 2, self._tell_watchdog)
+        self._desk.take({"do": "ping"}, seconds / 2, self._tell_watchdog)
 
     def _tell_watchdog(self, replies: list[Reply]) -> None:
         if not any("error" in reply for reply in replies):
@@ -296,15 +328,17 @@ class Supervisor:
         if self._roster.complete and not self._was_ready:
             self._was_ready = True
             self._notifier.ready()
-            self._predecessor.retire()
+            if self._predecessor.is_there:
+                self._predecessor.retire()
+                self._begin_admin()
             self._on_ready(self)
 
     def _tell_of_reload(self, now: float) -> None:
         error, self._roster.reload_error = self._roster.reload_error, None
         seconds = self._roster.reloaded(now)
         if error is not None:
-            emit(ReloadFailed(server=self, error=error))
-            self._notifier.status(f"the last reload failed: {error}")
+            self._service = self._before_reload  # workers that are restarted must be able to start
+            self._tell_of_failure(error)
         if seconds is not None:
             emit(ReloadFinished(server=self, seconds=seconds))
         if error is not None or seconds is not None:
@@ -328,10 +362,14 @@ class Supervisor:
     def _stop(self) -> None:
         """Drain; a second time, end what is left."""
         if not self._roster.stopping:
-            self._roster.stop()
+            self._drain()
         else:
             self._roster.force(time.monotonic())
             self._crew.tell_all(force=True)
+
+    def _drain(self, seconds: float | None = None) -> None:
+        if not self._roster.stopping:
+            self._roster.stop(seconds)
 
     def _begin_to_stop(self) -> None:
         self._stopping = True
@@ -341,28 +379,52 @@ class Supervisor:
         self._listeners.close(unlink=not self._hand_over.done)
 
     def _reload(self) -> None:
-        if not self._roster.stopping:
-            emit(ReloadStarted(server=self, workers=self._roster.count))
-            self._notifier.reloading()
+        if self._roster.stopping:
+            return
+        emit(ReloadStarted(server=self, workers=self._roster.count))
+        self._notifier.reloading()
+        if self._renewed():
+            reload_certificates(self._service.encryption, self)
             self._roster.reload(time.monotonic())
 
+    def _renewed(self) -> bool:
+        """Take what is to be served from now on; False when that cannot be."""
+        if self._renew is None:
+            return True
+        try:
+            renewed = self._renew(self._service)
+        except Exception as error:
+            self._tell_of_failure(str(error))
+            self._notifier.ready()
+            return False
+        if not self._roster.reloading:
+            self._before_reload = self._service
+        self._service = renewed
+        return True
+
+    def _tell_of_failure(self, error: str) -> None:
+        emit(ReloadFailed(server=self, error=error))
+        self._notifier.status(f"the last reload failed: {error}".replace("\n", "; "))
+
     def _resize(self, change: int) -> None:
-        before, after = self._roster.count, max(1, self._roster.count + change)
-        self._roster.resize(after, self._listeners.moved(before, after))
+        wanted = max(1, self._roster.count + change)
+        self._roster.resize(wanted, self._listeners.moved(self._roster.count, wanted))
 
     def _begin_to_hand_over(self) -> None:
         if not self._roster.stopping:
             deadline = time.monotonic() + _START_TIMES * self._limits.start_timeout
-            self._hand_over.begin(self._listeners.all(), deadline)
+            self._hand_over.begin({"listeners": self._listeners.all(), "admin": self._admin.held()}, deadline)
 
     def _retire(self, successor: int) -> None:
         """Another process is the service now."""
         self._notifier.succeeded_by(successor)
+        self._admin.stop()  # who asks there asks the new one
         self._roster.stop()
 
     def _close(self) -> None:
         """Give everything back."""
         self._crew.close()
+        self._admin.close(unlink=not self._hand_over.done)
         self._hand_over.close()
         self._predecessor.close()
         self._listeners.close(unlink=not self._hand_over.done)
@@ -371,5 +433,5 @@ class Supervisor:
         self._evenness.close()
 
 
-def _nothing() -> None:
-    """A child has ended: the loop looks at all of them anyway."""
+def _nothing() -> None:  # a child has ended: the loop looks at all of them anyway
+    pass

@@ -16,16 +16,18 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
 from portside.drain import GRACE
 from portside.endpoints import Endpoint
 from portside.engines.forks import flush_standard_streams
+from portside.framing import FrameError
 from portside.service.bound import Bound
 from portside.service.channel import Channel, Message
+from portside.service.control import Answer, Command
 from portside.service.description import Service
 from portside.service.loading import LoadError
 from portside.service.running import Running, end_child
@@ -34,11 +36,24 @@ from portside.service.workers import Workers
 from portside.telemetry import ServerStarted, subscribe
 from portside.waker import Waker
 
-# Answers a supervisor's command, in a thread of the worker: JSON in, JSON out.
-Control = Callable[[Mapping[str, Any]], dict[str, Any]]
+# Makes what answers a supervisor's commands, in a thread of the worker, until the block's end.
+Controlled = Callable[[Bound], contextlib.AbstractContextManager[Answer]]
 
 # How a worker ends that could not start; so does the service then, see portside.service.supervisor.
 CANNOT_START = 3
+
+
+class CannotStart(SystemExit):
+    """A worker could not start, and so the service has ended: exit code 3, which tells a start that failed from others.
+
+    Attributes:
+        reason: why, in one sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(CANNOT_START)
+        self.reason = reason
+
 
 # Seconds without a byte from a client after which a worker that has a successor takes it for idle. Nobody waits for the
 # end of that worker, so a client that has connected and not found its first words yet is not robbed of its connection.
@@ -59,6 +74,7 @@ class Job:
         endpoints: where this worker serves.
         listeners: its sockets there.
         control: makes what answers commands, of the servers.
+        orders: commands to carry out before anybody is accepted.
         hesitation: says how many seconds to leave the next client to others, given the connections that there are.
     """
 
@@ -66,13 +82,15 @@ class Job:
     limits: Workers
     endpoints: Sequence[Endpoint]
     listeners: Sequence[socket.socket]
-    control: Callable[[Bound], Control]
+    control: Controlled
+    orders: Sequence[Command] = ()
     hesitation: Callable[[int], float] | None = None
 
 
-def no_control(_: Bound) -> Control:
+@contextlib.contextmanager
+def no_control(_: Bound) -> Iterator[Answer]:
     """Answers that there is nobody who would answer."""
-    return lambda command: {"error": f"nobody here knows {command.get('do')!r}"}
+    yield lambda command: {"error": f"nobody here knows {command.get('do')!r}"}
 
 
 def work(job: Job, channel: Channel) -> NoReturn:
@@ -96,7 +114,7 @@ class _Worker:
         self._channel = channel
         self._owner = os.getpid()
         self._running: Running | None = None
-        self._control: Control | None = None
+        self._control: Answer | None = None
         self._questions: queue.SimpleQueue[tuple[Any, Message]] | None = None
         self._answering = threading.RLock()
         self._terminated = Waker()
@@ -108,12 +126,12 @@ class _Worker:
         self._fork_between_answers()
         with contextlib.ExitStack() as stack:
             try:
-                service = stack.enter_context(self._job.service.loaded())
-                service = replace(service, endpoints=tuple(self._job.endpoints), user=None, group=None)
+                service = stack.enter_context(self._job.service.at(self._job.endpoints).loaded())
                 running = Running(service, self._job.listeners)
             except Exception as error:
                 return self._could_not_start(error)
-            self._serve(running)
+            with self._job.control(running) as answer:
+                self._serve(running, answer)
         return 0
 
     def _could_not_start(self, error: Exception) -> int:
@@ -123,16 +141,22 @@ class _Worker:
         self._tell(failed=reason)
         return CANNOT_START
 
-    def _serve(self, running: Running) -> None:
+    def _serve(self, running: Running, answer: Answer) -> None:
         """Serve until somebody asks for the end; what ends a server before that is raised."""
-        self._control = self._job.control(running)
+        self._control = answer
         self._running = running
+        for command in self._job.orders:
+            answer(command)
         if self._job.hesitation is not None:
             running.hesitate(self._job.hesitation)
         ready = _Ready(running, functools.partial(self._tell, ready=True))
         wear = Wear(self._job.limits, lambda reason: self._tell(worn=reason))
-        with running, subscribe(ready, ServerStarted), wear:
-            running.run()
+        try:
+            with running, subscribe(ready, ServerStarted), wear:
+                running.run()
+        finally:
+            with self._answering:
+                self._tell(last=self._answer({"do": "metrics"}))
 
     # The supervisor
 
@@ -181,7 +205,10 @@ class _Worker:
             number, command = self._questions.get()
             with self._answering:
                 reply = self._answer(command)
-            self._tell(answer=number, reply={"pid": self._owner, **reply})
+            try:
+                self._tell(answer=number, reply={"pid": self._owner, **reply})
+            except FrameError as error:
+                self._tell(answer=number, reply={"pid": self._owner, "error": str(error)})
 
     def _answer(self, command: Message) -> dict[str, Any]:
         if self._control is None:

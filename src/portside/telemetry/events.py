@@ -42,6 +42,7 @@ class ProcessRole(StrEnum):
 
     HANDLER = "handler"  # one request of the forks engine
     WORKER = "worker"  # a worker of a service
+    ADMIN = "admin"  # the admin endpoint of a service with workers
 
 
 @dataclass(frozen=True, kw_only=True)

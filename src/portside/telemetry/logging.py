@@ -18,7 +18,11 @@ from portside.telemetry.bus import Subscription, subscribe
 _logger = logging.getLogger("portside")
 
 # What the log calls a process.
-_PROCESS = {events.ProcessRole.HANDLER: "the handler's process", events.ProcessRole.WORKER: "the worker"}
+_PROCESS = {
+    events.ProcessRole.HANDLER: "the handler's process",
+    events.ProcessRole.WORKER: "the worker",
+    events.ProcessRole.ADMIN: "the admin endpoint's process",
+}
 
 _Row = tuple[int, Callable[[Any], str]]
 

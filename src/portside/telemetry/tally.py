@@ -27,8 +27,8 @@ BOUNDS = (
 # Methods that are counted by name; a client may send any word, and must not make a new series of each.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
-# Durations that are noted before they are counted, for each method and status: enough to make counting them cheap, few
-# enough that it takes less than a tenth of a millisecond.
+# Durations that are noted before they are counted, for each method and status, and connections that have ended: enough
+# to make counting them cheap, few enough that it takes less than a tenth of a millisecond.
 NOTED = 512
 
 _PIPE_BYTES = 65_536  # what a pipe holds (pipe(7)): all that can be there at a look
@@ -101,6 +101,8 @@ class _Tellers(Durations):
 class Tally:
     """The counts of one server; safe for several threads.
 
+    What happens often is noted without a lock, which `append` needs none of, and counted now and then: `fold()`.
+
     Attributes:
         opened: connections that were accepted.
         closed: connections that have ended, by reason.
@@ -124,6 +126,8 @@ class Tally:
         self.requests: Counter[tuple[str | None, int]] = Counter()
         self.request_seconds = Histogram()
         self.events: Counter[tuple[str, str]] = Counter()
+        self._opens: list[None] = []
+        self._closings: list[tuple[str, float, int | None, int | None]] = []
         self._lock = threading.Lock()
         self._parent: int | None = None  # in a forked child: where to tell
         self._told, self._tell_to = os.pipe()
@@ -133,8 +137,7 @@ class Tally:
 
     def count_opened(self) -> None:
         """A connection was accepted."""
-        with self._lock:
-            self.opened += 1
+        self._opens.append(None)
 
     def count_closed(self, reason: str, seconds: float, received: int | None, sent: int | None) -> None:
         """A connection has ended.
@@ -145,16 +148,27 @@ class Tally:
             received: bytes; None where nobody knows.
             sent: likewise.
         """
-        with self._lock:
+        self._closings.append((reason, seconds, received, sent))
+        if len(self._closings) >= NOTED:
+            with self._lock:
+                self._fold_connections()
+
+    def _fold_connections(self) -> None:
+        """Count what was noted of connections; the caller sees to it that nobody else does."""
+        opened, taken = len(self._opens), self._closings[:]
+        del self._opens[:opened], self._closings[: len(taken)]  # more may have come in between
+        self.opened += opened
+        for reason, _, received, sent in taken:
             self.closed[reason] = self.closed.get(reason, 0) + 1
-            self.handler_seconds.add(seconds)
             if received is not None and sent is not None:
                 self.received += received
                 self.sent += sent
+        self.handler_seconds.add_all([each[1] for each in taken])
 
     def fold(self) -> None:
-        """Count the durations that were noted."""
+        """Count what was noted."""
         with self._lock:
+            self._fold_connections()
             for key, noted in list(self.durations.items()):
                 taken = noted[:]
                 del noted[: len(taken)]  # one more may have come in between

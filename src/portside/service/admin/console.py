@@ -17,12 +17,18 @@ class Console:
 
     Args:
         fleet: the processes.
+        ledger: what was counted before, by processes that have ended; the console's from now on.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, ledger: Ledger | None = None) -> None:
         self._fleet = fleet
-        self._ledger = Ledger()
+        self._ledger = ledger or Ledger()
         self._lock = threading.Lock()
+
+    def retire(self, name: str, last: list[Sample]) -> None:
+        """A process has ended, and this is what it told last."""
+        with self._lock:
+            self._ledger.retire(name, last)
 
     def metrics(self) -> str:
         """The metrics of all processes together, those of ended ones included, as Prometheus reads them."""
@@ -35,7 +41,7 @@ class Console:
         return alive, alive and all(reply.get("ready", True) for reply in replies)
 
     def snapshot(self, limit: int, *, stacks: bool) -> Reply:
-        """All processes, their servers and open connections, and the metrics of all together.
+        """All processes, their servers and open connections, what a supervisor knows of workers, and all metrics.
 
         Args:
             limit: connections told of each server, the oldest first.
@@ -45,7 +51,8 @@ class Console:
         totals = self._add_up(replies)
         told = [reply for reply in replies if "servers" in reply or "error" in reply]
         processes = [{name: value for name, value in reply.items() if name != "metrics"} for reply in told]
-        return {"time": time.time(), "processes": processes, "metrics": totals}
+        workers = [worker for reply in replies for worker in reply.get("workers", ())]
+        return {"time": time.time(), "processes": processes, "workers": workers, "metrics": totals}
 
     def stacks(self) -> Reply:
         """Where every handler stands."""

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import socket
 import weakref
+from collections.abc import Sequence
 
 from portside.service.admin.console import Console
 from portside.service.admin.options import Admin
-from portside.service.control import Fleet
 from portside.service.description import Service
 from portside.service.running import Running
 
@@ -24,7 +25,8 @@ class AdminServer(Running):
 
     Args:
         admin: where, and who may reach it.
-        fleet: the processes that it tells of.
+        console: asks the processes that it tells of.
+        listeners: sockets that listen there already, which are the server's from now on.
 
     Raises:
         OSError: the endpoint cannot be bound; the message says what to do about it.
@@ -34,7 +36,7 @@ class AdminServer(Running):
     go of the listener.
     """
 
-    def __init__(self, admin: Admin, fleet: Fleet) -> None:
+    def __init__(self, admin: Admin, console: Console, listeners: Sequence[socket.socket] | None = None) -> None:
         from portside.service.admin.handler import AdminHandler
 
         service = Service(
@@ -42,9 +44,9 @@ class AdminServer(Running):
             endpoints=(admin.endpoint,),
             max_handlers=CONNECTIONS,
             drain=DRAIN_SECONDS,
-            handler_args={"console": Console(fleet), "admin": admin},
+            handler_args={"console": console, "admin": admin},
         )
-        super().__init__(service)
+        super().__init__(service, listeners)
         _open.add(self)
 
 
