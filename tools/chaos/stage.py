@@ -18,6 +18,7 @@ from tools.chaos.verdict import Excuse, Outcome, sort_out
 
 PER_ATTACKER = 5_000  # connections of one process: a quarter of the descriptors that a system commonly grants
 WORKERS = 2  # the service's
+LEAST_BULK = 5_000_000  # bytes of an answer that no buffer of the kernel's holds (tcp_wmem): its handler has to wait
 RATE = 200.0  # conversations a second, where a row does not say otherwise: an even load that leaves room
 
 
@@ -195,6 +196,8 @@ def _play(row: Row, scene: Scene, outcome: Outcome, folder: Path) -> None:
         Service({**options, **prepared}, errors) as service,
     ):
         manner = {"port": service.port, **row.manner}
+        if "bulk" in manner:
+            manner["bulk"] = scene.count(manner["bulk"], least=LEAST_BULK)
         crowd = {"rate": RATE, "at_once": 64, **row.clients}
         with Process("clients", {"manner": manner, **crowd}, bare=True) as clients:
             _perform(row, Stage(row, scene, service, clients, outcome, folder))

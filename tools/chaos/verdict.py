@@ -30,7 +30,7 @@ class Outcome:
         excused: how many others did not.
         quiet, loaded: 50th and 99th percentile of a hundred and the longest, in milliseconds, before and during.
         before, after: what the service held.
-        high_water: bytes of memory that it had after a first attack, which its allocator may keep; 0 where there was one
+        high_water: bytes of memory after a first attack, which its allocator may keep; 0 where there was one
             attack only.
         seconds: how long it took.
         broken: further goals that were missed, as sentences.
