@@ -88,6 +88,18 @@ cdef extern from *:
     PyObject *portside_hub
 
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    #else
+    #define malloc_trim(pad) 0
+    #endif
+    """
+    int malloc_trim(size_t pad) noexcept nogil
+
+
 cdef extern from "Python.h":
     # Neither is declared to raise: see `_run_task`.
     PyObject *called "PyObject_Call"(PyObject *function, PyObject *arguments, PyObject *names)
@@ -152,6 +164,11 @@ cdef uint64_t CLOCK = 0xFFFFFFFFFFFFFFFE
 
 # Greenlets that are kept for the next task: a burst of short connections starts none. Each keeps about 6 KiB.
 cdef int IDLE_WORKERS = 64
+
+# After so many others have ended, a hub with nothing to do has the allocator give back what they had, once a second at
+# most. glibc returns the top of its heap only: each crowd of thousands that came and went left more of it broken up.
+cdef int CROWD = 1000
+cdef double GIVE_BACK_SECONDS = 1.0
 
 # Bytes that a task may move without waiting before the others get a turn: 4 KiB of short lines take a handler some thirty
 # millionths of a second, so that a client among fifty that send without pause waits for about four thousandths. What
@@ -473,6 +490,8 @@ cdef class Hub:
             timeout = self._patience()
         if timeout != 0:
             self.idle = True
+            if self.let_go >= CROWD:
+                self._give_back()
             with nogil:
                 count = epoll_wait(self.epoll, self.events, 512, timeout)
             error = errno
@@ -490,6 +509,15 @@ cdef class Hub:
             self._deliver(self.events[place].data.u64, self.events[place].events)
         if self.deadlines.length:
             self.deadlines.expire()
+        return 0
+
+    cdef int _give_back(self) except -1:
+        """Return free memory to the system."""
+        cdef double now = monotonic()
+        if now - self.gave_back >= GIVE_BACK_SECONDS:
+            self.let_go, self.gave_back = 0, now
+            with nogil:
+                malloc_trim(0)
         return 0
 
     cdef int _awake(self) except -1:
@@ -564,6 +592,7 @@ cdef class Hub:
                     break
                 (<Task>task).greenlet = greenlet
             if len(self.workers) >= IDLE_WORKERS:
+                self.let_go += 1
                 if task != NULL:
                     self._push_first(<Task>task)
                     self.current = self.root_task
