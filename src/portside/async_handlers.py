@@ -124,6 +124,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._transport_below: Any = None
         self._late: Exception | None = None  # what the handler's `drain` raises then
+        self._is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport_below = transport
@@ -131,6 +132,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rest()
+        self._is_lost = True
         self._on_lost(self._late or exc)
         super().connection_lost(self._late or exc)
 
@@ -146,6 +148,12 @@ class _Protocol(asyncio.StreamReaderProtocol):
         """From now on, cut the connection when its client takes nothing for too long."""
         if self._stall is not None and self._timer is None:
             self._await_progress(self._transport_below.get_write_buffer_size())
+
+    def expect_end(self) -> None:
+        """The same, where there is output that has not left."""
+        below = self._transport_below
+        if not self._is_lost and not below.is_closing() and below.get_write_buffer_size():
+            self.expect_progress()
 
     def _await_progress(self, left: int) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._stall or 0, self._look, left)
@@ -195,7 +203,9 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
 
     def _protocol(self, reader: asyncio.StreamReader) -> _Protocol:
         door = self._portside_door
-        return _Protocol(reader, self._settle, None if door is None else door.limits.write_seconds)
+        stall = None if door is None else door.limits.write_seconds
+        self._portside_protocol = _Protocol(reader, self._settle, stall)
+        return self._portside_protocol
 
     async def start_tls(self, tls: Any = None) -> None:
         """Go on encrypted: shake hands, and make `reader` and `writer` anew (STARTTLS).
@@ -262,10 +272,8 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         if self._portside_broken:
             self.writer.transport.abort()
             return
+        self._portside_protocol.expect_end()
         self.writer.close()
-        protocol: Any = self.writer.transport.get_protocol()
-        if isinstance(protocol, _Protocol) and self.writer.transport.get_write_buffer_size():
-            protocol.expect_progress()
         with contextlib.suppress(OSError):  # the client left before it had read everything
             await self.writer.wait_closed()
 

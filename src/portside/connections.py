@@ -138,6 +138,8 @@ class Connection:
     def raised(self, error: BaseException) -> bool:
         """True when an error came out of a method of the connection's own socket, and not of another one's."""
         request, here = self._request(), error.__traceback__
+        if getattr(request, "tls_failure", None) is error:  # compiled methods leave no frame
+            return True
         while here is not None:
             if request is not None and here.tb_frame.f_locals.get("self") is request:
                 return True

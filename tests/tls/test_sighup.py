@@ -124,8 +124,11 @@ def supervise(service: Service, talk: Callable[[Endpoint], None]) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a start as root")
-def test_workers_without_rights_need_not_read_the_key(pki: PKI, tmp_path: Path) -> None:
+def test_workers_without_rights_need_not_read_the_key(
+    pki: PKI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The endpoint names its certificate, which only root may read."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # it could not write what it has measured
     key = Path(shutil.copy(pki.local, tmp_path / "key.pem"))
     key.chmod(0o600)
     (tmp_path / "talk.py").write_text(MODULE, encoding="utf-8")

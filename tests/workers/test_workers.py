@@ -148,13 +148,17 @@ def test_killed_worker_loses_only_its_own_conversations(folder: Path) -> None:
         assert [each["exit_code"] for each in service.of("WorkerExited", role="worker")] == [-9, -9, -9]
 
 
-def test_pauses_grow_when_a_worker_keeps_dying(folder: Path) -> None:
+def test_pause_stays_short_when_a_worker_keeps_dying(folder: Path) -> None:
     with served(folder, workers={"count": 2}) as service:
         ready(service)
         for round_ in range(3):
             os.kill(service.wait("WorkerReady", 2 + round_)[-1]["pid"], signal.SIGKILL)
             service.wait("WorkerRestarted", 1 + round_)
-        assert [each["seconds"] for each in service.of("WorkerRestarted")] == [0.0, 0.5, 1.0]
+        assert [each["seconds"] for each in service.of("WorkerRestarted")] == [
+            0.0,
+            0.5,
+            0.5,
+        ]  # else one crash a second would shut a service
 
 
 def test_worker_that_ends_by_itself_is_replaced(folder: Path) -> None:

@@ -84,6 +84,7 @@ cdef class Records(Layer):
 
     Attributes:
         owes_handshake: the next read or write begins with the handshake.
+        failure: what OpenSSL has complained of in what the peer sent, or None.
     """
 
     cdef object engine
@@ -92,6 +93,7 @@ cdef class Records(Layer):
     cdef object feed, decipherer, encipherer, drain  # the methods of these that each message takes
     cdef bint suppress
     cdef public bint owes_handshake
+    cdef readonly object failure
     cdef bint loaded  # OpenSSL may have something to give before more is received
     cdef bint alone  # ... which is what is left of one record
     cdef bint busy  # OpenSSL is at work, in some thread
@@ -262,8 +264,9 @@ cdef class Records(Layer):
         except _WantRead:
             self.loaded = False
             return UNREADY
-        except OSError:
+        except OSError as error:
             self.busy = False
+            self.failure = error
             self.part(stream)
             raise
         finally:
@@ -563,8 +566,9 @@ cdef class Records(Layer):
             operation()
         except _WantRead:
             return False
-        except OSError:
+        except OSError as error:
             self.busy = False
+            self.failure = error
             try:
                 self.push(stream, NULL)
             except OSError:

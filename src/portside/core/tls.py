@@ -157,6 +157,11 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
         self._records.join(self._channel)
         return engine
 
+    @property
+    def tls_failure(self) -> OSError | None:
+        """What OpenSSL has complained of in what the peer sent."""
+        return None if self._records is None else self._records.failure
+
     def _part(self) -> None:
         """There is no TLS any more."""
         records, self._records, self._sslobj = self._records, None, None
