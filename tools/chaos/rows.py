@@ -179,7 +179,7 @@ def reloads(stage: Stage) -> None:
 def sigterm(stage: Stage) -> None:
     """The end of the service, while clients take their time over what they are owed."""
     settle(lambda: stage.clients.told[-1]["greeted"] >= stage.row.clients["at_once"] // 2, "clients under way")
-    stage.last(stage.scene.seconds(3.0))
+    stage.last(stage.scene.seconds(1.0, least=0.2))  # in the first half of their answers, which are still being written
     under_way = stage.clients.told[-1]["greeted"]
     asked = time.monotonic()
     stage.service.signal(signal.SIGTERM)
