@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import http.server as stdlib
 import inspect
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -162,6 +163,45 @@ def test_15_headers_of_ones_own(name: str, seen: bool) -> None:
 SCRIPTS = {"refuses": "echo 'Status: 404 Not Found'; echo", "fails": "exit 1"}
 
 
+@pytest.fixture
+def environment() -> Iterator[None]:
+    """The standard library's CGI handler copies `os.environ` in a way that sets what it changes for this process, too.
+
+    Whatever is started later would find it: the C library's variables are those of the interpreter again afterwards.
+    """
+    yield
+    for name in CGI_VARIABLES - os.environ.keys():
+        os.unsetenv(name)
+
+
+# What that handler sets (http.server, run_cgi).
+CGI_VARIABLES = frozenset(
+    [
+        "SERVER_SOFTWARE",
+        "SERVER_NAME",
+        "GATEWAY_INTERFACE",
+        "SERVER_PROTOCOL",
+        "SERVER_PORT",
+        "REQUEST_METHOD",
+        "PATH_INFO",
+        "PATH_TRANSLATED",
+        "SCRIPT_NAME",
+        "QUERY_STRING",
+        "REMOTE_ADDR",
+        "REMOTE_HOST",
+        "AUTH_TYPE",
+        "REMOTE_USER",
+        "CONTENT_TYPE",
+        "CONTENT_LENGTH",
+        "REFERER",
+        "HTTP_ACCEPT",
+        "HTTP_USER_AGENT",
+        "HTTP_COOKIE",
+    ]
+)
+
+
+@pytest.mark.usefixtures("environment")
 @pytest.mark.filterwarnings("ignore:.*CGIHTTPRequestHandler:DeprecationWarning")
 @pytest.mark.parametrize(("script", "status"), [("refuses", 404), ("fails", 502)])
 @both(False, True)

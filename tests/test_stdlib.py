@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def _run(name: str, folder: Path, *options: str) -> "subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, ROOT / "tests/stdlib/run.py", f"--seconds={SECONDS}", *faces, *options, name],
         cwd=folder,
+        env=dict(os.environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
