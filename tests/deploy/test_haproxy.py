@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,11 +14,11 @@ import pytest
 
 from portside import Endpoint
 from tests.conftest import DEADLINE, wait_until
+from tests.crowds import PATIENCE, Crowd
 from tests.proxies import answers, free_port, installed
 
 FILE = Path(__file__).resolve().parent.parent.parent / "deploy" / "haproxy" / "haproxy.cfg"
 CLIENTS = 8
-PATIENCE = 60.0  # seconds; only what hangs takes as long
 
 NAMED = """
 import portside
@@ -97,34 +96,27 @@ def clients_of(folder: Path, name: str) -> int:
     return next(int(row["scur"]) for row in rows if row["svname"] == name)
 
 
-class Load:
-    """Clients that come and go until they are told to end, and check every answer."""
+class Load(Crowd):
+    """Clients that check every answer.
+
+    Attributes:
+        answered: how often each server has answered.
+        failures: what went wrong.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(CLIENTS)
         self._endpoint = endpoint
-        self._over = threading.Event()
         self.answered = {b"one": 0, b"two": 0}
         self.failures: list[object] = []
-        self._threads = [threading.Thread(target=self._visit_again_and_again) for _ in range(CLIENTS)]
 
-    def __enter__(self) -> "Load":
-        for each in self._threads:
-            each.start()
-        return self
+    def visit(self) -> None:
+        try:
+            self._ask()
+        except (OSError, ValueError) as error:
+            self.failures.append(error)
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for each in self._threads:
-            each.join(PATIENCE)
-
-    def _visit_again_and_again(self) -> None:
-        while not self._over.is_set():
-            try:
-                self._visit()
-            except (OSError, ValueError) as error:
-                self.failures.append(error)
-
-    def _visit(self) -> None:
+    def _ask(self) -> None:
         with self._endpoint.connect(DEADLINE) as client:
             client.sendall(b"hello\n")
             answer = client.recv(100)
@@ -139,13 +131,18 @@ class Load:
         assert wait_until(lambda: self.answered[name] >= wanted, PATIENCE), self.failures[:3]
 
 
-def test_machine_is_taken_away_and_comes_back_unnoticed(tmp_path: Path) -> None:
+@contextmanager
+def two_machines(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Endpoint, Endpoint]]:
+    """The first of two servers, where it serves, and haproxy in front of both."""
     installed("haproxy")
-    (tmp_path / "named.py").write_text(NAMED, encoding="utf-8")
+    (folder / "named.py").write_text(NAMED, encoding="utf-8")
+    with server(folder, "one") as (first, one), server(folder, "two") as (_, two), balanced(folder, one, two) as front:
+        yield first, one, front
+
+
+def test_machine_is_taken_away_and_comes_back_unnoticed(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        first, one = stack.enter_context(server(tmp_path, "one"))
-        _, two = stack.enter_context(server(tmp_path, "two"))
-        endpoint = stack.enter_context(balanced(tmp_path, one, two))
+        first, one, endpoint = stack.enter_context(two_machines(tmp_path))
         with Load(endpoint) as load:
             load.until(b"one", 50)
             load.until(b"two", 50)
@@ -162,12 +159,7 @@ def test_machine_is_taken_away_and_comes_back_unnoticed(tmp_path: Path) -> None:
 
 def test_machine_that_dies_is_left_out(tmp_path: Path) -> None:
     """Who comes after its death is served; haproxy cannot save what was under way in it."""
-    installed("haproxy")
-    (tmp_path / "named.py").write_text(NAMED, encoding="utf-8")
-    with ExitStack() as stack:
-        first, one = stack.enter_context(server(tmp_path, "one"))
-        _, two = stack.enter_context(server(tmp_path, "two"))
-        endpoint = stack.enter_context(balanced(tmp_path, one, two))
+    with two_machines(tmp_path) as (first, _, endpoint):
         first.kill()
         first.wait(PATIENCE)
         with Load(endpoint) as load:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from portside import Endpoint
+from tests.crowds import Crowd
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0  # seconds; only what hangs takes as long, on any machine
@@ -190,7 +191,7 @@ class Talker:
         self.socket.close()
 
 
-class Load:
+class Load(Crowd):
     """Clients that talk one after the other, several at a time, until the block's end.
 
     Attributes:
@@ -199,23 +200,12 @@ class Load:
     """
 
     def __init__(self, endpoint: Endpoint, clients: int = 4) -> None:
+        super().__init__(clients)
         self._endpoint = endpoint
-        self._over = threading.Event()
         self._news = threading.Condition()
         self.greeted: Counter[str] = Counter()
         self.versions: Counter[str] = Counter()
         self.failures: list[tuple[str, str]] = []
-        self._threads = [threading.Thread(target=self._talk) for _ in range(clients)]
-
-    def __enter__(self) -> "Load":
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for each in self._threads:
-            each.join(PATIENCE)
 
     def wait(self, count: int) -> None:
         """Until there were so many further conversations."""
@@ -223,13 +213,12 @@ class Load:
         with self._news:
             assert self._news.wait_for(lambda: self.greeted.total() - start >= count, PATIENCE), self.failures
 
-    def _talk(self) -> None:
-        while not self._over.is_set():
-            pid, version = self._one()
-            with self._news:
-                self.greeted[pid] += 1
-                self.versions[version] += 1
-                self._news.notify_all()
+    def visit(self) -> None:
+        pid, version = self._one()
+        with self._news:
+            self.greeted[pid] += 1
+            self.versions[version] += 1
+            self._news.notify_all()
 
     def _one(self) -> tuple[str, str]:
         pid, version = "", ""
