@@ -263,6 +263,7 @@ def test_workers_are_added_up_and_those_that_ended_stay_counted() -> None:
     console = Console(fleet)
     assert counted(console) == ['portside_connections_opened_total{endpoint="e"} 12', "portside_processes 2"]
     fleet.replies = [worker(2, 8), worker(3, 1)]
+    console.retire("1-1", worker(1, 5)["metrics"])
     assert counted(console) == ['portside_connections_opened_total{endpoint="e"} 14', "portside_processes 2"]
 
 

@@ -27,12 +27,6 @@ from tests.workers.kit import PATIENCE, Served, Talker, served
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coverage writes its data when a process ends, and holds that end up for so long that the counts here differ."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-
-
 PORTSIDE = [sys.executable, "-W", "error", "-m", "portside"]
 
 

@@ -15,6 +15,7 @@ from portside.policy.accepting import Backoff
 from portside.service.admin.options import Admin
 from portside.service.channel import Channel, Message
 from portside.service.crew import exit_code, unwatch
+from portside.service.forking import forked
 from portside.service.listeners import Held, Listeners
 from portside.telemetry import ProcessRole, WorkerExited, emit
 from portside.telemetry.exposition import Ledger
@@ -131,11 +132,11 @@ class AdminKeeper:
             held.server.socket.close()
 
     def _start(self, now: float) -> None:
-        from portside.service.adminprocess import forked
+        from portside.service.adminprocess import live
 
         ours, theirs = Channel.pair()
         try:
-            self._pid = forked(functools.partial(self._job, ours), theirs)
+            self._pid = forked(functools.partial(live, functools.partial(self._job, ours), theirs), theirs)
         except OSError:  # no room for another process: as if it had died
             ours.close()
             self._set_back(now)

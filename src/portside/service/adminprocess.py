@@ -78,31 +78,13 @@ class SupervisedFleet:
             future.set_result(replies)
 
 
-def forked(make_job: Callable[[], AdminJob], channel: Channel) -> int:
-    """Fork the process.
+def live(make_job: Callable[[], AdminJob], channel: Channel) -> NoReturn:
+    """The process's life, from the fork to its end; never returns into the supervisor's code.
 
     Args:
-        make_job: called there: says what to do, and closes what is the supervisor's.
-        channel: its end of the channel to the supervisor, which is closed here.
-
-    Returns:
-        Its process id.
-
-    Raises:
-        OSError: the system has no room for another process.
+        make_job: says what to do, and closes what is the supervisor's.
+        channel: its end of the channel to the supervisor.
     """
-    flush_standard_streams()
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _live(make_job, channel)
-    finally:
-        channel.close()
-    return pid
-
-
-def _live(make_job: Callable[[], AdminJob], channel: Channel) -> NoReturn:
-    """From the fork to the last breath; never returns into the supervisor's code."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)

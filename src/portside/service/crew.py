@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from portside.service.channel import Channel, Message
-from portside.service.worker import Job, forked
+from portside.service.forking import forked
+from portside.service.worker import Job, live
 
 
 @dataclass(kw_only=True)
@@ -60,7 +61,7 @@ class Crew:
         """
         ours, theirs = Channel.pair()
         try:
-            pid = forked(functools.partial(self._begin, ours, job), theirs)
+            pid = forked(functools.partial(live, functools.partial(self._begin, ours, job), theirs), theirs)
         except BaseException:
             ours.close()
             raise

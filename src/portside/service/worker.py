@@ -156,7 +156,9 @@ class _Worker:
                 running.run()
         finally:
             with self._answering:
-                self._tell(last=self._answer({"do": "metrics"}))
+                last = self._answer({"do": "metrics"})
+                self._tell(last=last)
+                self._control = lambda _: last  # its servers and their counts are gone before it is
 
     # The supervisor
 
@@ -286,30 +288,13 @@ def _nothing(*_: Any) -> None:
     """In the place of a signal's default, which would end the worker."""
 
 
-def forked(make_job: Callable[[], Job], channel: Channel) -> int:
-    """Fork a worker.
+def live(make_job: Callable[[], Job], channel: Channel) -> NoReturn:
+    """A worker's life, from the fork to its end.
 
     Args:
-        make_job: called in the worker: says what to do, and closes what is the supervisor's.
-        channel: the worker's end, which is closed here.
-
-    Returns:
-        Its process id.
-
-    Raises:
-        OSError: the system has no room for another process.
+        make_job: says what to do, and closes what is the supervisor's.
+        channel: its end of the channel to the supervisor.
     """
-    flush_standard_streams()
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _be_worker(make_job, channel)
-    finally:
-        channel.close()
-    return pid
-
-
-def _be_worker(make_job: Callable[[], Job], channel: Channel) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
         job = make_job()

@@ -57,8 +57,8 @@ def lasting(snapshot: Iterable[Sample]) -> list[Sample]:
 class Ledger:
     """Keeps what processes have counted, also when they have ended.
 
-    A process is known by a name that no later one gets (its number and its start); one that does not answer any more
-    has ended, and what it told last is kept for ever, in one sum for all of them.
+    A process is known by a name that no later one gets (its number and its start). That it has ended is said by whoever
+    collects it (`retire`); one that is merely silent may have been asked at the wrong moment, and what it told counts.
     """
 
     def __init__(self) -> None:
@@ -66,18 +66,15 @@ class Ledger:
         self._ended: list[Sample] = []
         self._known: set[str] = set()  # of those that have ended
 
-    def take(self, snapshots: Mapping[str, list[Sample]], *, keep: bool = False) -> list[Sample]:
-        """Note what every living process tells.
+    def take(self, snapshots: Mapping[str, list[Sample]]) -> list[Sample]:
+        """Note what living processes tell.
 
         Args:
             snapshots: by the name of the process.
-            keep: take nobody for ended that is missing: somebody could not answer.
 
         Returns:
             What all have told, living or ended.
         """
-        for name in () if keep else self._living.keys() - snapshots.keys():
-            self.retire(name, self._living[name])
         self._living.update({name: told for name, told in snapshots.items() if name not in self._known})
         return merged([self._ended, *self._living.values()])
 

@@ -73,9 +73,8 @@ class Console:
 
     def _add_up(self, replies: list[Reply]) -> list[Sample]:
         told = {reply["process"]: reply["metrics"] for reply in replies if "metrics" in reply}
-        silent = any("error" in reply for reply in replies)  # it has not ended: what it told before still counts
         with self._lock:
-            return self._ledger.take(told, keep=silent)
+            return self._ledger.take(told)
 
 
 def _is_done(command: Command, reply: Reply) -> bool:
