@@ -31,7 +31,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 # Modules whose servers are made once with threads and once with greenlets.
-ON_BOTH_ENGINES = ("test_ending", "test_handler", "test_limits", "test_quick", "test_smuggling")
+ON_BOTH_ENGINES = ("test_connecting", "test_ending", "test_handler", "test_limits", "test_quick", "test_smuggling")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -49,6 +49,6 @@ cdef class QuickReplies:
     cdef int _say_what_follows(self) except -1
 
 
-cdef object GET, POST, V10, V11, UNSET, NO_BODY
+cdef object GET, POST, V10, V11, UNSET, NO_BODY, RAW
 cdef object given(object self, object value, str name)
 cdef object known_text(object text)

@@ -96,6 +96,11 @@ cdef class QuickWriter:
     def __cinit__(self, *_):
         self._framing = RAW
 
+    def __init__(self, sink):  # all else is as it is in the beginning
+        self._sink = sink
+        self._keeps = getattr(sink, "keeps", True)
+        self._send_to(sink)
+
     def _send_to(self, sink):
         """What small pieces are sent to."""
         self._send = getattr(sink, "send", sink.write)

@@ -1,7 +1,7 @@
 """What Python code sees of the usual request; requests.pyx documents it, and replies.pyi says why it is empty."""
 
-from portside.core.replies import QuickReplies
+from portside.core.connecting import QuickConnections
 
-class QuickRequests(QuickReplies): ...
+class QuickRequests(QuickConnections): ...
 
 def stand_before(handler: type, event: type) -> None: ...

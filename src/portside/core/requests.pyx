@@ -10,9 +10,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.object cimport PyObject
 from libc.string cimport memchr, memcmp
 
-from portside.core.heads cimport ENDED, PARTS, Found, HeadReader
+from portside.core.connecting cimport QuickConnections
+from portside.core.heads cimport ENDED, PARTS, Found
 from portside.core.hub cimport Hub, Task, hub_here
-from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, QuickReplies, given
+from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, given
 from portside.core.shapes cimport shape_of, tag_of
 
 from time import perf_counter
@@ -47,6 +48,12 @@ cdef tuple METHODS = tuple(
     (word.encode() + b" ", word, f"do_{word}") for word in (GET, POST, "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
 )
 
+# Header fields of at most so many bytes are remembered, so many of a class: kinds of clients are few, and a handful is
+# no memory to speak of.
+cdef enum:
+    LONGEST_BLOCK = 2048
+    BLOCKS = 64
+
 # The event of a request, whose `subscribers` say whether anybody wants to know; and its tag when they were looked at.
 cdef object _event = None
 cdef unsigned int _event_tag = 0
@@ -56,7 +63,7 @@ cdef bint _is_told = False
 KEPT = (
     *("raw_requestline", "requestline", "command", "path", "request_version", "close_connection", "rfile", "wfile"),
     *("_headers_buffer", "_writer", "_status", "_answered", "_length", "_coded", "_told", "_body", "_record"),
-    *("_source", "_message", "_began", "_under_way", "_takes_heads"),
+    *("_source", "_message", "_began", "_under_way", "_takes_heads", "_socket"),
 )
 
 
@@ -85,7 +92,8 @@ cdef class Meaning:
     cdef bytes block  # its header fields
     cdef object requestline, command, path, version
     cdef object method  # the name of what answers it
-    cdef object protocol  # of the handler then
+    cdef object fields  # its header fields, understood
+    cdef object limits, protocol  # of the handler then
     cdef bint close
 
 
@@ -127,29 +135,25 @@ cdef bint ends_with(bytes whole, Py_ssize_t at, bytes part, Py_ssize_t end=-1) n
     return size == PyBytes_GET_SIZE(part) and memcmp(PyBytes_AS_STRING(whole) + at, PyBytes_AS_STRING(part), size) == 0
 
 
-cdef class QuickRequests(QuickReplies):
+cdef class QuickRequests(QuickConnections):
     """Takes requests: the usual way of `portside.http.handler.BaseHTTPRequestHandler`."""
 
-    cdef object _raw_requestline, _path, _rfile
-    cdef public object _source
+    cdef object _raw_requestline, _path
     cdef public object _message
     cdef public double _began
-    cdef public bint _under_way
     cdef public bint _takes_heads
     cdef bint serves  # whether a request has come
     cdef bint counted  # whether requests are, at this server
     cdef bint told  # whether somebody wants to know of this one
     cdef object noted, noted_command, noted_status  # where the last one's seconds are noted, and what it was
-    cdef HeadReader heads  # where the connection's input is a green one
-    cdef object reader
-    cdef object file  # what it reads for others
     cdef Py_ssize_t most
     cdef double between  # seconds that a wait for the next request may last; negative for no change
     cdef Meaning known
+    cdef bytes block  # the header fields of the last request that was recalled
     cdef Task task  # that waits for the requests
 
     def __cinit__(self, *_, **__):
-        self._raw_requestline = self._path = self._rfile = UNSET
+        self._raw_requestline = self._path = UNSET
 
     def _look_for_overrides(self):
         """See what of this class and its connection is usual."""
@@ -220,6 +224,7 @@ cdef class QuickRequests(QuickReplies):
         if self.shape is None or not self.shape.heads or not self._takes_heads or self._rfile is not self.file:
             if self.shape is not None:
                 self._look_again()
+            self.known = self.block = None  # what they mean, nobody has seen to
             super(QuickRequests, self).handle_one_request()
             return 0
         try:
@@ -243,7 +248,7 @@ cdef class QuickRequests(QuickReplies):
         self._begin()
         self._look_again()
         if not self.shape.heads:
-            self.known = None
+            self.known = self.block = None
             return self._understand(head)
         if known is not None and head == known.head and known.protocol is self.protocol_version:
             self._recall()
@@ -253,6 +258,7 @@ cdef class QuickRequests(QuickReplies):
             self.task.company[8] = <void *>self.known
             self.task.company[9] = <void *>head
         if self.known is None:
+            self.block = None
             return self._understand(head)
         self._recall()
         return True
@@ -295,17 +301,35 @@ cdef class QuickRequests(QuickReplies):
             return None
         size = PyBytes_GET_SIZE(meaning.line)
         meaning.protocol = self.protocol_version
+        meaning.limits = self.http_limits
+        if known is None or not ends_with(head, size, known.block):
+            meaning.block = head[size:]
+            known = self.shape.blocks.get(meaning.block)
+        if known is not None and known.limits is meaning.limits:
+            meaning.block = known.block
+            meaning.fields = known.fields
+        else:
+            if not self._parse_usual_fields(meaning.block):
+                return None
+            meaning.fields = self._fields
+            known = None
         if known is not None and known.version is meaning.version and known.protocol is meaning.protocol:
-            if ends_with(head, size, known.block):
-                meaning.block = known.block
-                meaning.close = known.close
-                return meaning
-        meaning.block = head[size:]
-        if not self._parse_usual_fields(meaning.block):
-            return None
+            meaning.close = known.close
+            return meaning
+        self._fields = meaning.fields
         self._choose_connection(NUMBER_11 if meaning.version is V11 else NUMBER_10)
         meaning.close = self.close
+        self._remember(meaning)
         return meaning
+
+    cdef int _remember(self, Meaning meaning) except -1:
+        """Other clients of the same kind will say the same of themselves."""
+        cdef dict blocks = self.shape.blocks
+        if PyBytes_GET_SIZE(meaning.block) <= LONGEST_BLOCK:
+            if len(blocks) >= BLOCKS:
+                blocks.clear()
+            blocks[meaning.block] = meaning
+        return 0
 
     cdef int _recall(self) except -1:
         """What `parse_request` does, from memory."""
@@ -315,6 +339,9 @@ cdef class QuickRequests(QuickReplies):
         self._command = known.command
         self._path = known.path
         self._request_version = known.version
+        if known.block is not self.block:
+            self._fields, self._block = known.fields, known.block
+            self.block = known.block
         self.close = known.close
         self._message = None
         self._source = self._rfile
@@ -390,12 +417,3 @@ cdef class QuickRequests(QuickReplies):
     @path.setter
     def path(self, target):
         self._path = target
-
-    @property
-    def rfile(self):
-        """The request's body."""
-        return given(self, self._rfile, "rfile")
-
-    @rfile.setter
-    def rfile(self, file):
-        self._rfile = file

@@ -4,6 +4,7 @@
 cdef class Shape:
     cdef unsigned int tag  # of the class when it was looked at
     cdef bint plain  # what the compiled classes keep is kept in them: no name of theirs stands for something else
+    cdef bint connects  # the socket is kept as ours is
     cdef bint replies  # what `send_response` and `end_headers` call is ours
     cdef bint logs  # `log_request` is
     cdef bint heads  # `parse_request` is
@@ -14,6 +15,8 @@ cdef class Shape:
     cdef object protocol
     cdef object server
     cdef object system
+    # What header fields have meant, of any client.
+    cdef dict blocks
 
 
 cdef Shape shape_of(object handler)

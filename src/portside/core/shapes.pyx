@@ -29,6 +29,12 @@ cdef tuple WATCHERS = ("__getattribute__", "__setattr__")
 
 cdef tuple HOOKS = (*REPLIES, *WATCHERS, "log_request", "parse_request", "handle_one_request")
 
+# How programs know the socket.
+cdef tuple SOCKETS = ("connection", "request")
+
+# What the model has under the names of the two ends of a connection, and what `super()` leads to from there.
+cdef list _ends = []
+
 # The names under which programs find what the compiled classes keep.
 cdef tuple _kept = ()
 
@@ -53,6 +59,13 @@ cdef bint _same(object kind, tuple names) except -1:
     return True
 
 
+cdef list _chains(object kind):
+    """What is behind the model, class by class, under names whose methods call each other: no mix-in is passed over."""
+    cdef tuple order = (<type>kind).__mro__
+    cdef tuple behind = order[order.index(_model):]
+    return [each.__dict__[name] for name in ("setup", "finish") for each in behind if name in each.__dict__]
+
+
 @cython.final
 cdef class Shape:
     """What is ours of a class."""
@@ -60,10 +73,12 @@ cdef class Shape:
     def __cinit__(self, kind):
         self.plain = _model is not None and issubclass(kind, _model) and _same(kind, WATCHERS) and _same(kind, _kept)
         self.replies = self.plain and _same(kind, REPLIES)
+        self.connects = self.plain and _same(kind, SOCKETS) and _chains(kind) == _ends
         self.logs = self.plain and _same(kind, ("log_request",))
         self.heads = self.plain and _same(kind, ("parse_request",))
         self.turns = self.plain and _same(kind, ("handle_one_request",))
         self.openings = {}
+        self.blocks = {}
         hasattr(kind, "handle")  # a look-up has the class given a tag
         self.tag = tag_of(kind)
 
@@ -83,9 +98,10 @@ cdef Shape shape_of(object handler):
 
 def compare_with(kind, *kept):
     """Name the class that others are compared with, and the attributes that the compiled classes keep for it."""
-    global _model, _kept
+    global _model, _kept, _ends
     _model = kind
     _kept = kept
+    _ends = _chains(kind)
 
 
 def has_own_hooks(handler):

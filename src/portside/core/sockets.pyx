@@ -234,6 +234,18 @@ class GreenSocket(socket.socket):
         _flush(self)
         _base.shutdown(self, how)
 
+    def close(self):
+        """Close the socket, as soon as no file over it is open any more."""
+        self._closed = True
+        if self._io_refs <= 0:
+            self._real_close()
+
+    def _decref_socketios(self):
+        if self._io_refs > 0:
+            self._io_refs -= 1
+        if self._closed:
+            self.close()
+
     def _real_close(self, _ss=_socket.socket):
         cdef Channel channel = self._channel
         try:
@@ -246,7 +258,10 @@ class GreenSocket(socket.socket):
             if type(self._visitor) is tuple:
                 os.close(self._visitor[0])
                 self._visitor = None
-            super()._real_close()
+            if type(self) is GreenSocket:
+                _base.close(self)
+            else:
+                super()._real_close()
 
     def detach(self):
         """Let go of the descriptor, which blocks again unless it was not to; returns it."""

@@ -97,6 +97,10 @@ class Exchanges(Requests, StreamRequestHandler):
         self.rfile.close()
         return SocketHeads(sock, self.http_limits, waits)
 
+    def _new_writer(self, sock: socket.socket, file: Any, patience: float) -> ResponseWriter:
+        """Of a green socket."""
+        return ResponseWriter(GreenSink(sock, file, patience))
+
     def _connection_record(self) -> Any:
         """The server's record of the connection; it says when a drain is under way."""
         machine = getattr(self.server, "_portside", None)
@@ -153,7 +157,9 @@ class Exchanges(Requests, StreamRequestHandler):
     def _receive(self) -> bool:
         """Wait for the next request's first line; False when none comes."""
         reader = self._reader
-        if reader is None or self.rfile is not reader.file:
+        if reader is not None and self.rfile is not reader.file:
+            reader = None  # the program has put a file of its own there
+        if reader is None:
             head = self.raw_requestline = self.rfile.readline(_LONGEST_LINE)
         else:
             head = self._head_of(reader)

@@ -1,5 +1,6 @@
 """How much a client may send, and how long it may take: one frozen dataclass."""
 
+import functools
 from dataclasses import dataclass, fields
 
 
@@ -41,6 +42,11 @@ class HTTPLimits:
     send_seconds: float = 60.0
     unread_bytes: int = 256 * 1024
     linger_seconds: float = 2.0
+
+    @functools.cached_property
+    def small_head(self) -> int:
+        """Bytes of a head that passes no limit, whatever is in it."""
+        return min(self.request_line, self.header_line, self.header_bytes)
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -44,7 +44,7 @@ class HeadSource:
     def __init__(self, limits: HTTPLimits) -> None:
         self._limits = limits
         self._fields = (0, 0)  # bytes of header fields that are known to be unread, and how much was unread then
-        self.small = min(limits.request_line, limits.header_line, limits.header_bytes)
+        self.small = limits.small_head
 
     # -- what a subclass brings --
 
