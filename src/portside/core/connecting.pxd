@@ -13,6 +13,8 @@ cdef class QuickConnections(QuickReplies):
     cdef object reader
     cdef object file  # what it reads for others
 
-    cdef bint open_green(self) except -1
-    cdef bint close_green(self) except -1
+    cdef bint open_usual(self) except -1
+    cdef int _find_record(self, object sock) except -1
+    cdef int _open_files(self, object sock, bint green) except -1
+    cdef bint close_usual(self) except -1
     cdef object _looked_at(self)

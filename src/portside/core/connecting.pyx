@@ -1,16 +1,17 @@
-"""The two ends of a usual connection, at the least cost: a green socket gets its files, and they are closed.
+"""The two ends of a usual connection, at the least cost: a socket gets its files, and they are closed.
 
 With one connection a request this is half of the work. `QuickConnections` stands before the Python classes that know
 every case, see `portside.core.replies`.
 """
 
 import _socket
+from socket import socket
 
 from cpython.exc cimport PyErr_SetFromErrno
 
 from portside.core.replies cimport RAW, UNSET, QuickWriter, given
 from portside.core.shapes cimport Shape, shape_of
-from portside.core.stream cimport Stream, StreamWriter
+from portside.core.stream cimport Stream
 
 from portside.core.sockets import GreenSocket
 from portside.core.stream import StreamReader, StreamWriter as _StreamWriter
@@ -31,6 +32,8 @@ cdef extern from "<netinet/in.h>" nogil:
 
 
 cdef object _family_of = _socket.socket.family.__get__
+cdef object _timeout_of = _socket.socket.gettimeout
+cdef object _fileno = _socket.socket.fileno
 
 
 cdef class QuickConnections(QuickReplies):
@@ -41,58 +44,68 @@ cdef class QuickConnections(QuickReplies):
 
     def setup(self):
         """Make `rfile` and `wfile`. May be extended."""
-        if not self.open_green():
+        if not self.open_usual():
             super().setup()
 
-    cdef bint open_green(self) except -1:
-        """What `setup` does with a green socket in plain text; False for any other, or where the program has a say."""
+    cdef bint open_usual(self) except -1:
+        """What `setup` does with a socket in plain text; False for any other, or where the program has a say."""
         cdef Shape shape = shape_of(self)
-        cdef Stream stream
         cdef object sock = self._socket
-        if not shape.connects or type(sock) is not GreenSocket or not isinstance(sock._channel, Stream):
+        cdef bint green = type(sock) is GreenSocket
+        if not shape.connects or self.timeout is not None or self.wbufsize != 0 or not self.rbufsize:
             return False
-        if self.timeout is not None or self.wbufsize != 0 or not self.rbufsize:
+        if green and not isinstance(sock._channel, Stream):
             return False
-        stream = sock._channel
+        if not green and (type(sock) is not socket or _timeout_of(sock) is not None):
+            return False
         if self.disable_nagle_algorithm:
-            send_promptly(sock, stream.fd)
-        self._open_files(sock, stream)
+            send_promptly(sock)
+        self._find_record(sock)
+        self._open_files(sock, green)
         self._look_for_overrides()
         return True
 
-    def _open_files(self, sock, Stream stream):
-        """Read and write with deadlines; see `_take_over`."""
-        limits = self.http_limits
-        machine = getattr(self.server, "_portside", None)
-        sock._io_refs += 1
-        self._rfile = StreamReader(sock, stream)
-        sock._io_refs += 1
-        file = _StreamWriter(sock, stream, 0)
-        self._reader = reader = self._new_reader(sock, limits.header_seconds, green=True)
+    cdef int _find_record(self, object sock) except -1:
+        """What the server knows of the connection."""
+        cdef object machine = getattr(self.server, "_portside", None)
         if machine is not None:
             self._tally = machine.transport.tally
             record = machine.connections.get(sock)
             if record is not None:
                 self._record = record
+        return 0
+
+    cdef int _open_files(self, object sock, bint green) except -1:
+        """Read and write with deadlines; see `_take_over`."""
+        cdef object limits = self.http_limits
+        cdef object file = None
+        if green:
+            sock._io_refs += 1
+            self._rfile = StreamReader(sock, sock._channel)
+            sock._io_refs += 1
+            file = _StreamWriter(sock, sock._channel, 0)
+        self._reader = reader = self._new_reader(sock, limits.header_seconds, green=green)
         reader.waiter = self._record
+        self._rfile = reader.file
         self._wfile = self.writer = self._new_writer(sock, file, limits.send_seconds)
+        return 0
 
     def finish(self):
         """Send what is left, and close both files. May be extended."""
-        if not self.close_green():
+        if not self.close_usual():
             super().finish()
 
-    cdef bint close_green(self) except -1:
+    cdef bint close_usual(self) except -1:
         """What `finish` does after whole answers to whole requests; False where there is more to see to."""
         cdef QuickWriter writer = self.writer
         if self._under_way or self._source is not None or writer is None or self._wfile is not writer:
             return False
-        if writer.file is None or writer.lines is not None or writer._framing is not RAW or self._lingers:
+        if writer._keeps or writer.lines is not None or writer._framing is not RAW or self._lingers:
             return False
-        if type(self._rfile) is not StreamReader or self._rfile is not self.file or self._portside_secured:
+        if self._rfile is UNSET or self._rfile is not self.file or self._portside_secured:
             return False
         try:
-            writer.file.close()
+            writer._sink.close()
         except OSError:
             pass  # the client left before it had read everything
         writer.closed = True
@@ -136,9 +149,10 @@ cdef class QuickConnections(QuickReplies):
         self._rfile = file
 
 
-cdef int send_promptly(object sock, int fd) except -1:
+cdef int send_promptly(object sock) except -1:
     """Small packets leave at once."""
     cdef int family = _family_of(sock)
+    cdef int fd = _fileno(sock)
     cdef int on = 1
     if family in (AF_INET, AF_INET6) and setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0:
         PyErr_SetFromErrno(OSError)

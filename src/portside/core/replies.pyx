@@ -103,7 +103,8 @@ cdef class QuickWriter:
 
     def _send_to(self, sink):
         """What small pieces are sent to."""
-        self._send = getattr(sink, "send", sink.write)
+        sender = getattr(sink, "new_sender", None)
+        self._send = getattr(sink, "send", sink.write) if sender is None else sender()
         file = getattr(sink, "file", None)
         if type(file) is StreamWriter and (<StreamWriter>file).size == 0:
             self.file = file

@@ -84,6 +84,8 @@ class Exchanges(Requests, StreamRequestHandler):
         limits, waits = self.http_limits, self.timeout
         green = _is_green_stream(sock)
         if self.rbufsize:
+            if not green:
+                self.rfile.close()
             self._reader = self._new_reader(sock, limits.header_seconds if waits is None else waits, green=green)
             self.rfile = self._reader.file
             self._reader.waiter = self._record = self._connection_record()
@@ -94,12 +96,11 @@ class Exchanges(Requests, StreamRequestHandler):
     def _new_reader(self, sock: socket.socket, waits: float, *, green: bool) -> HeadSource:
         if green:
             return GreenHeads(sock, self.rfile, self.http_limits, waits)
-        self.rfile.close()
         return SocketHeads(sock, self.http_limits, waits)
 
     def _new_writer(self, sock: socket.socket, file: Any, patience: float) -> ResponseWriter:
-        """Of a green socket."""
-        return ResponseWriter(GreenSink(sock, file, patience))
+        """For a green socket and its file, or for a plain one, which has none."""
+        return ResponseWriter(SocketSink(sock, patience) if file is None else GreenSink(sock, file, patience))
 
     def _connection_record(self) -> Any:
         """The server's record of the connection; it says when a drain is under way."""

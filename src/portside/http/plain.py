@@ -11,6 +11,13 @@ class QuickWriter:
     """Nothing that `AnyResponseWriter` has not."""
 
 
+Sender = None  # pieces are sent by the socket
+
+
+def receive(sock: Any) -> None:
+    """See `portside.core.prompt`: nothing has come that needs no waiting for."""
+
+
 class QuickRequests:
     """Nothing that `Exchanges` has not."""
 

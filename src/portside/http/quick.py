@@ -6,14 +6,16 @@ by `super()`: so nothing is decided twice, and a program's overrides are called 
 
 from typing import TYPE_CHECKING
 
-__all__ = ["QuickRequests", "QuickWriter", "know", "stand_before"]
+__all__ = ["QuickRequests", "QuickWriter", "Sender", "know", "receive", "stand_before"]
 
 if TYPE_CHECKING:
+    from portside.core.prompt import Sender, receive
     from portside.core.replies import QuickWriter, know
     from portside.core.requests import QuickRequests, stand_before
 else:
     try:
+        from portside.core.prompt import Sender, receive
         from portside.core.replies import QuickWriter, know
         from portside.core.requests import QuickRequests, stand_before
     except ImportError:
-        from portside.http.plain import QuickRequests, QuickWriter, know, stand_before
+        from portside.http.plain import QuickRequests, QuickWriter, Sender, know, receive, stand_before

@@ -6,6 +6,7 @@ socket blocking, and a call that waited too long ends with EAGAIN, which is `Blo
 """
 
 import contextlib
+import functools
 import math
 import socket
 import struct
@@ -22,13 +23,16 @@ class Waits:
     Args:
         sock: a connected socket. One of another class than `socket.socket` (TLS, green), or with a timeout, has that
             timeout set; a plain one the kernel's.
+
+    Attributes:
+        by_kernel: whether the kernel's timeouts are used.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._seconds: float | None = None
-        self._by_kernel = _KERNEL_KNOWS and type(sock) is socket.socket and sock.gettimeout() is None
-        if not self._by_kernel:
+        self.by_kernel = waits_in_kernel(sock)
+        if not self.by_kernel:
             self._seconds = sock.gettimeout()
 
     def set(self, seconds: float | None) -> None:
@@ -36,7 +40,7 @@ class Waits:
         if seconds == self._seconds:
             return
         self._seconds = seconds
-        if self._by_kernel:
+        if self.by_kernel:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
         else:
             self._sock.settimeout(seconds)
@@ -51,12 +55,20 @@ class Waits:
             self.set(seconds)
 
 
-def bound_sending(sock: socket.socket, seconds: float | None) -> None:
-    """Let every wait to send last so long, where the kernel can tell it from receiving."""
-    if _KERNEL_KNOWS and type(sock) is socket.socket and sock.gettimeout() is None:
+def bound_sending(sock: socket.socket, seconds: float | None) -> bool:
+    """Let every wait to send last so long, where the kernel can tell it from receiving; returns whether it can."""
+    can = waits_in_kernel(sock)
+    if can:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+    return can
 
 
+def waits_in_kernel(sock: socket.socket) -> bool:
+    """Whether the kernel bounds the waits of a socket: it is plain, and Python has set no timeout."""
+    return _KERNEL_KNOWS and type(sock) is socket.socket and sock.gettimeout() is None
+
+
+@functools.lru_cache(maxsize=16)
 def _timeval(seconds: float | None) -> bytes:
     if seconds is None:
         return _NEVER

@@ -8,12 +8,13 @@ import math
 import os
 import socket
 import time
+from collections.abc import Callable
 from enum import Enum, auto
 from io import BufferedIOBase
 from typing import Any, Protocol
 
 from portside.http.output import Output
-from portside.http.quick import QuickWriter, know
+from portside.http.quick import QuickWriter, Sender, know
 from portside.http.waits import bound_sending
 
 # Bytes of a body up to which it is copied behind its head: copying them costs less than a system call of its own.
@@ -85,7 +86,7 @@ class SocketSink(BufferedIOBase):
         self._sock = sock
         self._send = sock.send
         self._patience = patience
-        bound_sending(sock, patience)
+        self._prompt = bound_sending(sock, patience)
 
     def writable(self) -> bool:
         """True."""
@@ -106,6 +107,10 @@ class SocketSink(BufferedIOBase):
         if sent < size:
             self._send_rest(memoryview(data)[sent:])
         return size
+
+    def new_sender(self) -> Callable[[Any], object]:
+        """What sends as `write` does, at the least cost."""
+        return Sender(self._sock, self._send_rest) if Sender and self._prompt else self.write
 
     def _send_rest(self, view: memoryview) -> None:
         deadline = self._deadline()
