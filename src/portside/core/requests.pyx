@@ -13,7 +13,9 @@ from libc.string cimport memchr, memcmp
 from portside.core.heads cimport ENDED, PARTS, Found, HeadReader
 from portside.core.hub cimport Hub, Task, hub_here
 from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, QuickReplies, given
+from portside.core.linux cimport monotonic
 from portside.core.shapes cimport shape_of, tag_of
+from portside.core.stream cimport Stream
 
 from time import perf_counter
 
@@ -24,6 +26,7 @@ from portside.telemetry.tally import NOTED
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
+        PyObject *context
         PyObject **datastack_top
 
     PyThreadState *PyThreadState_Get()
@@ -31,6 +34,10 @@ cdef extern from "Python.h":
 
 
     object call_method "PyObject_VectorcallMethod"(object name, PyObject **arguments, size_t count, PyObject *names)
+
+
+cdef int serve(PyObject *handler) except -1:
+    return (<QuickRequests>handler).serve()
 
 
 # How a plain line ends, and how many bytes that are.
@@ -147,6 +154,8 @@ cdef class QuickRequests(QuickReplies):
     cdef double between  # seconds that a wait for the next request may last; negative for no change
     cdef Meaning known
     cdef Task task  # that waits for the requests
+    cdef bint leaves  # whether `handle` has nothing of its own between two requests
+    cdef object failure  # what a request has raised that others have served
 
     def __cinit__(self, *_, **__):
         self._raw_requestline = self._path = self._rfile = UNSET
@@ -176,10 +185,72 @@ cdef class QuickRequests(QuickReplies):
             self._gather_company()
         self.close = True
         self._next()
+        self.leaves = True
         while not self.close_connection:
             if self._under_way:  # a `handle_one_request` that is not ours has left that to us
                 self._end_request()
             self._next()
+
+    # -- requests are served by others --
+
+    cdef bint may_leave(self, Hub hub) except -1:
+        """Whether the next request is to be waited for, and nothing that only this greenlet has is needed for it."""
+        cdef Stream stream = self.heads.stream
+        return (
+            stream.drained
+            and stream.start == stream.end
+            and stream.layer is None
+            and stream.broken is None
+            and stream.patience != 0
+            and not stream.closed
+            and stream.hub is hub
+            and hub is hub_here()
+            and hub.is_green()
+            and self.shape is not None
+            and self.shape.turns
+            and not self._under_way
+            and PyThreadState_Get().context == NULL
+        )
+
+    cdef int leave(self) except -1:
+        """Wait for the next request; with many connections others serve it, and those after it."""
+        cdef Stream stream = self.heads.stream
+        cdef Hub hub = stream.hub
+        if hub is None or not self.may_leave(hub):
+            return 0
+        if hub.dirty is not None:
+            hub._flush()
+        if stream.await_input_of(hub, hub.here(), stream.deadline(False)):
+            hub.leave_to_others(hub.here(), serve, <PyObject *>self)
+            if stream.drained and not stream.closed and monotonic() >= stream.read_by:
+                raise TimeoutError("timed out")
+        return 0
+
+    cdef bint serve(self) except -1:
+        """Serve the requests that have come, in a greenlet of somebody else's; returns whether to wait for more there."""
+        cdef Stream stream = self.heads.stream
+        cdef Hub hub = stream.hub
+        if stream.drained or stream.closed:
+            return False
+        self.leaves = False  # it may wait for the rest of a request, but for the next one it waits below
+        try:
+            while True:
+                self._next()
+                if self.close_connection:
+                    return False
+                if self._under_way:
+                    self._end_request()
+                if hub.dirty is not None:
+                    hub._flush()
+                if stream.drained and stream.start == stream.end:
+                    return self.may_leave(hub) and stream.await_input_of(hub, hub.here(), stream.deadline(False))
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self.leaves = True
+
+    # -- one by one --
 
     cdef int _gather_company(self) except -1:
         """Tell the hub what a request will touch, to be fetched: the caches do not hold that of thousands of clients."""
@@ -227,7 +298,7 @@ cdef class QuickRequests(QuickReplies):
                 self.answer()
                 self.conclude()
         except Exception as error:
-            if not self._rescue(error):
+            if error is self.failure or not self._rescue(error):
                 raise
         return 0
 
@@ -263,6 +334,10 @@ cdef class QuickRequests(QuickReplies):
         if self.heads is not None:
             self._record.idle = self.serves
             self.serves = True
+            if self.leaves:
+                self.leave()
+                if self.close:
+                    return b""
             found = self.heads.next(self.most)
             self._record.idle = False
         if found == PARTS:
