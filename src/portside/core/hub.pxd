@@ -105,6 +105,7 @@ cdef class Hub:
     cdef Task tail
     cdef Py_ssize_t length
     cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
+    cdef readonly Py_ssize_t crowd  # how many were ready when it was last asked
     cdef Task handoff  # for the root, which starts a greenlet for it
     cdef bint dismissing
     cdef list workers  # greenlets without a task

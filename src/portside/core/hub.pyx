@@ -210,6 +210,7 @@ cdef class Hub:
         driven: True while another event loop calls `turn()`.
         living: tasks that have not ended.
         credit: bytes that the running task may still move before the others get a turn.
+        crowd: tasks that were ready when the kernel was last asked.
         turns: counts how often somebody gave way; a hub whose count stands still while it is not idle is blocked.
         idle: True while the hub sleeps, and while nobody runs it.
         thread: its thread, as `threading.get_ident()` calls it.
@@ -516,7 +517,7 @@ cdef class Hub:
                 return <PyObject *>self.current
             if self.ask(self.head is None) == 1:
                 self.chores |= SIGNAL
-            self.quota = self.length
+            self.quota = self.crowd = self.length
 
     cdef int go(self) except -1:
         """Switch to the current task; it is borrowed from here on, since who waits must not keep it alive."""

@@ -27,7 +27,6 @@ from portside.telemetry.tally import NOTED
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         PyObject *context
-        PyObject **datastack_top
 
     PyThreadState *PyThreadState_Get()
     object ascii_text "PyUnicode_DecodeASCII"(const char *data, Py_ssize_t size, const char *errors)
@@ -38,6 +37,21 @@ cdef extern from "Python.h":
 
 cdef int serve(PyObject *handler) except -1:
     return (<QuickRequests>handler).serve()
+
+
+cdef extern from *:
+    """
+    /* Where the values of an object's attributes are, if the interpreter keeps them apart; a hint only. */
+    static void *portside_values_of(PyObject *object)
+    {
+    #if PY_VERSION_HEX < 0x030C0000
+        return PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT) ? ((void **)object)[-4] : NULL;
+    #else
+        return NULL;
+    #endif
+    }
+    """
+    void *values_of "portside_values_of"(PyObject *object) noexcept
 
 
 # How a plain line ends, and how many bytes that are.
@@ -93,7 +107,16 @@ cdef class Meaning:
     cdef object requestline, command, path, version
     cdef object method  # the name of what answers it
     cdef object protocol  # of the handler then
+    cdef object fields  # what its header fields are, within `limits`
+    cdef object limits
     cdef bint close
+
+
+# What first heads have meant: another client's is most often the same, and then it is understood already, and in the
+# processor's caches, where a copy for each of thousands of connections would not be.
+cdef dict _first_heads = {}
+cdef Py_ssize_t FIRST_HEADS = 256
+cdef Py_ssize_t LONGEST_SHARED = 2048  # bytes: with 256 of them, half a megabyte
 
 
 cdef Meaning plain_line(bytes head):
@@ -153,7 +176,7 @@ cdef class QuickRequests(QuickReplies):
     cdef Py_ssize_t most
     cdef double between  # seconds that a wait for the next request may last; negative for no change
     cdef Meaning known
-    cdef Task task  # that waits for the requests
+    cdef Task task  # that waits for the requests, where it is known what they touch
     cdef bint leaves  # whether `handle` has nothing of its own between two requests
     cdef object failure  # what a request has raised that others have served
 
@@ -257,17 +280,18 @@ cdef class QuickRequests(QuickReplies):
         cdef Hub hub = hub_here()
         cdef char *me = <char *><PyObject *>self
         cdef int place
-        cdef char *frame = <char *>PyThreadState_Get().datastack_top  # where `do_GET`'s begins
         if hub is None:
             return 0
         self.task = hub.current
-        for place in range(3):
-            self.task.company[place] = me + 128 * place
-        self.task.company[3] = <void *>self.writer
-        self.task.company[4] = <void *>self.heads
-        self.task.company[5] = <void *>self._record
-        self.task.company[6] = frame
-        self.task.company[7] = frame + 128
+        for place in range(4):  # from the pointers before it on, as the interpreter lays objects out
+            self.task.company[place] = me + 128 * place - 64
+        self.task.company[4] = <void *>self.writer
+        self.task.company[5] = <void *>self.heads
+        self.task.company[6] = <void *>self._record
+        self.task.company[7] = <void *>self.file
+        if self.writer is not None:
+            self.task.company[8] = <void *>self.writer.file
+        self.task.company[9] = values_of(<PyObject *>self)
         return 0
 
     cdef int _next(self) except -1:
@@ -319,10 +343,7 @@ cdef class QuickRequests(QuickReplies):
         if known is not None and head == known.head and known.protocol is self.protocol_version:
             self._recall()
             return True
-        self.known = self._read(head)
-        if self.task is not None:
-            self.task.company[8] = <void *>self.known
-            self.task.company[9] = <void *>head
+        self.known = self._read(head) if known is not None else self._read_first(head)
         if self.known is None:
             return self._understand(head)
         self._recall()
@@ -360,6 +381,22 @@ cdef class QuickRequests(QuickReplies):
         """By the long way."""
         self._look_at_head(head)
         return self.parse_request()
+
+    cdef Meaning _read_first(self, bytes head):
+        """The same for a connection's first head, which others may have sent before."""
+        cdef Meaning meaning = _first_heads.get(head)
+        if meaning is not None and meaning.protocol is self.protocol_version and meaning.limits is self.http_limits:
+            self._fields, self._block = meaning.fields, meaning.block
+            if self.heads is not None:
+                self.heads.last = meaning.head
+            return meaning
+        meaning = self._read(head)
+        if meaning is not None and PyBytes_GET_SIZE(head) <= LONGEST_SHARED:
+            if len(_first_heads) >= FIRST_HEADS:
+                _first_heads.clear()
+            meaning.fields, meaning.limits = self._fields, self.http_limits
+            _first_heads[head] = meaning
+        return meaning
 
     cdef Meaning _read(self, bytes head):
         """What a plain head means whose request has no body; None for any other, be it one to be refused."""
