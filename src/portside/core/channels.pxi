@@ -26,6 +26,9 @@ cdef class Alarm(Deadline):
         return self.hub.wake(self.task)
 
 
+cdef uint32_t INPUT = <uint32_t>(EPOLLIN | EPOLLPRI | EPOLLRDHUP)
+
+
 @cython.no_gc_clear
 cdef class Channel(Deadline):
     """One descriptor, and who waits for it.
@@ -89,7 +92,7 @@ cdef class Channel(Deadline):
             OSError: EBADF, it was closed meanwhile.
         """
         cdef Hub hub = self.hub
-        cdef uint32_t events = <uint32_t>EPOLLOUT if write else <uint32_t>(EPOLLIN | EPOLLPRI | EPOLLRDHUP)
+        cdef uint32_t events = <uint32_t>EPOLLOUT if write else INPUT
         cdef int outcome
         cdef Task me
         if write and self.stall >= 0:
@@ -104,20 +107,29 @@ cdef class Channel(Deadline):
         if self._watch(hub, events) == 1 or not (self.stuffed if write else self.drained):
             return 1
         me = hub.here()
-        if write:
+        if not write:
+            self.await_input_of(hub, me, by)
+        else:
             if self.writers is None or by < self.write_by:
                 self.write_by = by
             self.writers = _added(self.writers, me)
-        else:
-            if self.readers is None or by < self.read_by:
-                self.read_by = by
-            self.readers = _added(self.readers, me)
-        if by < self.at or by != INFINITY and self.place < 0:
-            hub.deadlines.schedule(self, by)
+            if by < self.at or by != INFINITY and self.place < 0:
+                hub.deadlines.schedule(self, by)
         hub.park_task(me)
         if self.closed:
             raise OSError(EBADF, os.strerror(EBADF))
         return by == INFINITY or monotonic() < by or not (self.stuffed if write else self.drained)
+
+    cdef bint await_input_of(self, Hub hub, Task me, double by) except -1:
+        """Have a task woken when there is input, or when the time has come; False where there may be some already."""
+        if self._watch(hub, INPUT) == 1 or not self.drained:
+            return False
+        if self.readers is None or by < self.read_by:
+            self.read_by = by
+        self.readers = _added(self.readers, me)
+        if by < self.at or by != INFINITY and self.place < 0:
+            hub.deadlines.schedule(self, by)
+        return True
 
     cdef int _wait_elsewhere(self, bint write, double by) except -1:
         """The same for a wait outside of tasks or in another thread than the first; -2 for the first, which is bound."""

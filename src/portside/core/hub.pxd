@@ -19,6 +19,10 @@ cdef enum:
     COMPANY = 10
 
 
+# Goes on with a task on another stack than its own; returns 0 when it needs its own again, else it waits once more.
+ctypedef int (*Errand)(PyObject *errand) except -1
+
+
 cdef class Task:
     cdef public object function, arguments
     cdef public object context
@@ -26,7 +30,10 @@ cdef class Task:
     cdef public object failure
     cdef object error  # to be raised where the task is parked
     cdef readonly Hub hub
-    cdef object greenlet
+    cdef object greenlet  # None while it needs none: it has not begun, or waits for its errand
+    cdef object own  # its greenlet, while others run its errands
+    cdef Errand run_errand
+    cdef PyObject *errand  # borrowed from whoever waits in `own`
     cdef object joiners
     cdef Task after  # the next in the queue
     cdef PyObject *newer  # neighbours in the hub's list of living tasks, borrowed
@@ -69,6 +76,7 @@ cdef class Channel(Deadline):
 
     cdef double deadline(self, bint write) noexcept
     cdef int wait(self, bint write, double by) except -1
+    cdef bint await_input_of(self, Hub hub, Task me, double by) except -1
     cdef int _wait_elsewhere(self, bint write, double by) except -1
     cdef int _wake_readers(self, Hub hub) except -1
     cdef int _wake_writers(self, Hub hub) except -1
@@ -97,6 +105,7 @@ cdef class Hub:
     cdef Task tail
     cdef Py_ssize_t length
     cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
+    cdef readonly Py_ssize_t crowd  # how many were ready when it was last asked
     cdef Task handoff  # for the root, which starts a greenlet for it
     cdef bint dismissing
     cdef list workers  # greenlets without a task
@@ -131,6 +140,8 @@ cdef class Hub:
     cdef bint is_green(self) noexcept
     cdef int park(self) except -1
     cdef int park_task(self, Task me) except -1
+    cdef int leave_to_others(self, Task me, Errand run, PyObject *errand) except -1
+    cdef int _run_errand(self, Task task, object greenlet) except -1
     cdef int give_way(self, Task me) except -1
     cdef int take_turns(self) except -1
     cdef PyObject *next(self) except? NULL

@@ -210,6 +210,7 @@ cdef class Hub:
         driven: True while another event loop calls `turn()`.
         living: tasks that have not ended.
         credit: bytes that the running task may still move before the others get a turn.
+        crowd: tasks that were ready when the kernel was last asked.
         turns: counts how often somebody gave way; a hub whose count stands still while it is not idle is blocked.
         idle: True while the hub sleeps, and while nobody runs it.
         thread: its thread, as `threading.get_ident()` calls it.
@@ -298,8 +299,9 @@ cdef class Hub:
         cdef Task task = self.head
         cdef Task coming = task.after
         cdef int place
-        if coming is not None and coming.greenlet is not None:
-            fetch_lines((<PyGreenlet *><PyObject *>coming.greenlet).pimpl, 256)
+        if coming is not None:
+            if coming.greenlet is not None:
+                fetch_lines((<PyGreenlet *><PyObject *>coming.greenlet).pimpl, 256)
             if coming.company[0] != NULL:
                 for place in range(COMPANY):
                     fetch_lines(coming.company[place], 128)
@@ -403,6 +405,56 @@ cdef class Hub:
             raise error
         return 0
 
+    cdef int leave_to_others(self, Task me, Errand run, PyObject *errand) except -1:
+        """Give way until `run(errand)` says that the calling task needs its stack.
+
+        Until then it is called whenever somebody wakes the task, as the same task, in whichever greenlet has nothing else
+        to do, and may wait there. The caller is to have seen to it that somebody will, and has flushed. What it raises is
+        raised here. It may as well never have been called.
+
+        To go on in its own greenlet costs a task the copy of its stack, and of what it touches there nothing is in the
+        processor's caches when there are thousands.
+        """
+        cdef PyObject *own = <PyObject *>me.greenlet
+        if me.error is None:
+            me.own, me.run_errand, me.errand = me.greenlet, run, errand
+            me.greenlet = None
+            me.state = PARKED
+            self.credit = CREDIT
+            try:
+                while self.next() != <PyObject *>me:
+                    self.go()
+                    if me.state == RUNNING and <PyObject *>me.greenlet == own:
+                        break
+            finally:
+                me.greenlet, me.own = me.own, None
+                me.run_errand = NULL
+        if me.error is not None:
+            error, me.error = me.error, None
+            raise error
+        return 0
+
+    cdef int _run_errand(self, Task task, object greenlet) except -1:
+        """Go on with a task in this greenlet; where it needs its own, that is next."""
+        cdef bint waits = False
+        self.credit = CREDIT
+        if task.error is None:
+            try:
+                waits = task.run_errand(task.errand)
+            except BaseException as error:
+                task.error = error
+        if PyThreadState_Get().context != NULL:  # the task has one from now on
+            task.own.gr_context = greenlet.gr_context
+            greenlet.gr_context = None
+            waits = False
+        if waits and task.error is None:
+            task.greenlet = None
+            task.state = PARKED
+        else:
+            task.greenlet = task.own
+            self._push_first(task)
+        return 0
+
     cdef int _flush(self) except -1:
         """Send what was gathered, before anything waits."""
         cdef Channel channel
@@ -465,7 +517,7 @@ cdef class Hub:
                 return <PyObject *>self.current
             if self.ask(self.head is None) == 1:
                 self.chores |= SIGNAL
-            self.quota = self.length
+            self.quota = self.crowd = self.length
 
     cdef int go(self) except -1:
         """Switch to the current task; it is borrowed from here on, since who waits must not keep it alive."""
@@ -586,7 +638,10 @@ cdef class Hub:
         self._shift_frames()
         while not self.dismissing:
             while True:
-                self._run_task(self.current, greenlet)
+                if self.current.run_errand != NULL:
+                    self._run_errand(self.current, greenlet)
+                else:
+                    self._run_task(self.current, greenlet)
                 task = self.next()
                 if task == NULL or (<Task>task).greenlet is not None:
                     break

@@ -13,8 +13,10 @@ from libc.string cimport memchr, memcmp
 from portside.core.connecting cimport QuickConnections
 from portside.core.heads cimport ENDED, PARTS, Found
 from portside.core.hub cimport Hub, Task, hub_here
+from portside.core.linux cimport monotonic
 from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, given
 from portside.core.shapes cimport shape_of, tag_of
+from portside.core.stream cimport Stream
 
 from time import perf_counter
 
@@ -25,13 +27,32 @@ from portside.telemetry.tally import NOTED
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
-        PyObject **datastack_top
+        PyObject *context
 
     PyThreadState *PyThreadState_Get()
     object ascii_text "PyUnicode_DecodeASCII"(const char *data, Py_ssize_t size, const char *errors)
 
 
     object call_method "PyObject_VectorcallMethod"(object name, PyObject **arguments, size_t count, PyObject *names)
+
+
+cdef int serve(PyObject *handler) except -1:
+    return (<QuickRequests>handler).serve()
+
+
+cdef extern from *:
+    """
+    /* Where the values of an object's attributes are, if the interpreter keeps them apart; a hint only. */
+    static void *portside_values_of(PyObject *object)
+    {
+    #if PY_VERSION_HEX < 0x030C0000
+        return PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT) ? ((void **)object)[-4] : NULL;
+    #else
+        return NULL;
+    #endif
+    }
+    """
+    void *values_of "portside_values_of"(PyObject *object) noexcept
 
 
 # How a plain line ends, and how many bytes that are.
@@ -92,9 +113,16 @@ cdef class Meaning:
     cdef bytes block  # its header fields
     cdef object requestline, command, path, version
     cdef object method  # the name of what answers it
-    cdef object fields  # its header fields, understood
+    cdef object fields  # its header fields, understood within `limits`
     cdef object limits, protocol  # of the handler then
     cdef bint close
+
+
+# What first heads have meant: another client's is most often the same, and then it is understood already, and in the
+# processor's caches, where a copy for each of thousands of connections would not be.
+cdef dict _first_heads = {}
+cdef Py_ssize_t FIRST_HEADS = 256
+cdef Py_ssize_t LONGEST_SHARED = 2048  # bytes: with 256 of them, half a megabyte
 
 
 cdef Meaning plain_line(bytes head):
@@ -150,7 +178,9 @@ cdef class QuickRequests(QuickConnections):
     cdef double between  # seconds that a wait for the next request may last; negative for no change
     cdef Meaning known
     cdef bytes block  # the header fields of the last request that was recalled
-    cdef Task task  # that waits for the requests
+    cdef Task task  # that waits for the requests, where it is known what they touch
+    cdef bint leaves  # whether `handle` has nothing of its own between two requests
+    cdef object failure  # what a request has raised that others have served
 
     def __cinit__(self, *_, **__):
         self._raw_requestline = self._path = UNSET
@@ -180,27 +210,90 @@ cdef class QuickRequests(QuickConnections):
             self._gather_company()
         self.close = True
         self._next()
+        self.leaves = True
         while not self.close_connection:
             if self._under_way:  # a `handle_one_request` that is not ours has left that to us
                 self._end_request()
             self._next()
+
+    # -- requests are served by others --
+
+    cdef bint may_leave(self, Hub hub) except -1:
+        """Whether the next request is to be waited for, and nothing that only this greenlet has is needed for it."""
+        cdef Stream stream = self.heads.stream
+        return (
+            stream.drained
+            and stream.start == stream.end
+            and stream.layer is None
+            and stream.broken is None
+            and stream.patience != 0
+            and not stream.closed
+            and stream.hub is hub
+            and hub is hub_here()
+            and hub.is_green()
+            and self.shape is not None
+            and self.shape.turns
+            and not self._under_way
+            and PyThreadState_Get().context == NULL
+        )
+
+    cdef int leave(self) except -1:
+        """Wait for the next request; with many connections others serve it, and those after it."""
+        cdef Stream stream = self.heads.stream
+        cdef Hub hub = stream.hub
+        if hub is None or not self.may_leave(hub):
+            return 0
+        if hub.dirty is not None:
+            hub._flush()
+        if stream.await_input_of(hub, hub.here(), stream.deadline(False)):
+            hub.leave_to_others(hub.here(), serve, <PyObject *>self)
+            if stream.drained and not stream.closed and monotonic() >= stream.read_by:
+                raise TimeoutError("timed out")
+        return 0
+
+    cdef bint serve(self) except -1:
+        """Serve the requests that have come, in a greenlet of somebody else's; returns whether to wait for more there."""
+        cdef Stream stream = self.heads.stream
+        cdef Hub hub = stream.hub
+        if stream.drained or stream.closed:
+            return False
+        self.leaves = False  # it may wait for the rest of a request, but for the next one it waits below
+        try:
+            while True:
+                self._next()
+                if self.close_connection:
+                    return False
+                if self._under_way:
+                    self._end_request()
+                if hub.dirty is not None:
+                    hub._flush()
+                if stream.drained and stream.start == stream.end:
+                    return self.may_leave(hub) and stream.await_input_of(hub, hub.here(), stream.deadline(False))
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self.leaves = True
+
+    # -- one by one --
 
     cdef int _gather_company(self) except -1:
         """Tell the hub what a request will touch, to be fetched: the caches do not hold that of thousands of clients."""
         cdef Hub hub = hub_here()
         cdef char *me = <char *><PyObject *>self
         cdef int place
-        cdef char *frame = <char *>PyThreadState_Get().datastack_top  # where `do_GET`'s begins
         if hub is None:
             return 0
         self.task = hub.current
-        for place in range(3):
-            self.task.company[place] = me + 128 * place
-        self.task.company[3] = <void *>self.writer
-        self.task.company[4] = <void *>self.heads
-        self.task.company[5] = <void *>self._record
-        self.task.company[6] = frame
-        self.task.company[7] = frame + 128
+        for place in range(4):  # from the pointers before it on, as the interpreter lays objects out
+            self.task.company[place] = me + 128 * place - 64
+        self.task.company[4] = <void *>self.writer
+        self.task.company[5] = <void *>self.heads
+        self.task.company[6] = <void *>self._record
+        self.task.company[7] = <void *>self.file
+        if self.writer is not None:
+            self.task.company[8] = <void *>self.writer.file
+        self.task.company[9] = values_of(<PyObject *>self)
         return 0
 
     cdef int _next(self) except -1:
@@ -232,7 +325,7 @@ cdef class QuickRequests(QuickConnections):
                 self.answer()
                 self.conclude()
         except Exception as error:
-            if not self._rescue(error):
+            if error is self.failure or not self._rescue(error):
                 raise
         return 0
 
@@ -253,10 +346,7 @@ cdef class QuickRequests(QuickConnections):
         if known is not None and head == known.head and known.protocol is self.protocol_version:
             self._recall()
             return True
-        self.known = self._read(head)
-        if self.task is not None:
-            self.task.company[8] = <void *>self.known
-            self.task.company[9] = <void *>head
+        self.known = self._read(head) if known is not None else self._read_first(head)
         if self.known is None:
             self.block = None
             return self._understand(head)
@@ -269,6 +359,10 @@ cdef class QuickRequests(QuickConnections):
         if self.heads is not None:
             self._record.idle = self.serves
             self.serves = True
+            if self.leaves:
+                self.leave()
+                if self.close:
+                    return b""
             found = self.heads.next(self.most)
             self._record.idle = False
         if found == PARTS:
@@ -291,6 +385,20 @@ cdef class QuickRequests(QuickConnections):
         """By the long way."""
         self._look_at_head(head)
         return self.parse_request()
+
+    cdef Meaning _read_first(self, bytes head):
+        """The same for a connection's first head, which others may have sent before."""
+        cdef Meaning meaning = _first_heads.get(head)
+        if meaning is not None and meaning.protocol is self.protocol_version and meaning.limits is self.http_limits:
+            if self.heads is not None:
+                self.heads.last = meaning.head
+            return meaning
+        meaning = self._read(head)
+        if meaning is not None and PyBytes_GET_SIZE(head) <= LONGEST_SHARED:
+            if len(_first_heads) >= FIRST_HEADS:
+                _first_heads.clear()
+            _first_heads[head] = meaning
+        return meaning
 
     cdef Meaning _read(self, bytes head):
         """What a plain head means whose request has no body; None for any other, be it one to be refused."""

@@ -80,7 +80,13 @@ cdef class Task:
     @property
     def frame(self):
         """The innermost Python frame of a task that waits, or None."""
-        return None if self.greenlet is None else self.greenlet.gr_frame
+        cdef object greenlet = self.own if self.greenlet is None else self.greenlet
+        return None if greenlet is None else greenlet.gr_frame
+
+    @property
+    def outer_frame(self):
+        """The innermost frame of the task's own greenlet, while it is at work in another one; else None."""
+        return None if self.own is None or self.greenlet is None or self.greenlet is self.own else self.own.gr_frame
 
     @property
     def is_parked(self):

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from portside.engines.green import GreenEngine
 
 
+# Handlers that are ready for each client that is let in: then both get about half of the time. With a fixed number,
+# two thousand clients that come at once, and ask again and again, wait a hundred turns of each other.
+CROWD_FOR_EACH = 4
+
+
 class Door:
     """Works for any listener: the acceptor's own descriptor says when there is something to see to.
 
@@ -70,11 +75,16 @@ class GreenDoor(Door):
 
     def _let_in(self) -> bool:
         """Accept at most a batch; True when there may be more."""
-        for _ in range(self._engine.dispatcher.transport.batch):
+        for _ in range(self._batch()):
             if not (self._is_open() and self._knock()):
                 return False
             self._engine.dispatcher.accept_one(self._run, self._acceptor)
         return True
+
+    def _batch(self) -> int:
+        """More where many handlers are ready: they take their time too, and who waits at the door takes a turn of all."""
+        batch = self._engine.dispatcher.transport.batch
+        return batch if batch == 1 else max(batch, core().hub.running_hub().crowd // CROWD_FOR_EACH)
 
     def _is_open(self) -> bool:
         return not self._run.stopping and not self._acceptor.paused and self._engine.dispatcher.has_room()

@@ -11,7 +11,7 @@ class QuickWriter:
     """Nothing that `AnyResponseWriter` has not."""
 
 
-Sender = None  # pieces are sent by the socket
+Sender: Any = None  # pieces are sent by the socket
 
 
 def receive(sock: Any) -> None:

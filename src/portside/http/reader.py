@@ -192,7 +192,7 @@ class SocketHeads(HeadSource, PatientReader):
         return len(self._buffer)
 
     def head(self) -> bytes:
-        """See `HeadSource.head`; one that came alone and whole is not copied, and most clients' first is there already."""
+        """See `HeadSource.head`; one that came alone and whole is not copied."""
         if self._buffer:
             return super().head()
         first, self._first = self._first, None

@@ -110,7 +110,7 @@ class SocketSink(BufferedIOBase):
 
     def new_sender(self) -> Callable[[Any], object]:
         """What sends as `write` does, at the least cost."""
-        return Sender(self._sock, self._send_rest) if Sender and self._prompt else self.write
+        return Sender(self._sock, self._send_rest) if Sender is not None and self._prompt else self.write
 
     def _send_rest(self, view: memoryview) -> None:
         deadline = self._deadline()
