@@ -110,7 +110,16 @@ class Connection:
             self.reason, self.error = reason, error
 
     def bytes_both_ways(self) -> tuple[int | None, int | None]:
-        """Payload bytes received and sent so far; None where the kernel does not tell."""
+        """Payload bytes received and sent so far; None where nobody tells.
+
+        A green socket counts what went through it, which costs nothing to ask; of others the kernel is asked, which
+        counts what waits to be read, too.
+        """
+        moved: tuple[int | None, int | None] | None = getattr(self._request(), "moved", None)
+        return self.bytes_at_kernel() if moved is None else moved
+
+    def bytes_at_kernel(self) -> tuple[int | None, int | None]:
+        """The same as the kernel counts, which includes what the handler has not read yet."""
         info = self._tcp_info()
         if info is None:
             return self._last[0]
@@ -133,7 +142,7 @@ class Connection:
 
     def count(self, tally: Tally) -> None:
         """Count the connection, which ends now."""
-        tally.count_closed(self.reason._name_, time.monotonic() - self.opened, *self.bytes_both_ways())
+        tally.endings[self.reason._name_].note(time.monotonic() - self.opened, *self.bytes_both_ways())
 
     def raised(self, error: BaseException) -> bool:
         """True when an error came out of a method of the connection's own socket, and not of another one's."""

@@ -11,7 +11,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from portside.acceptor import Acceptor
 from portside.addresses import address_text
@@ -34,12 +34,20 @@ from portside.telemetry import (
     ServerStopped,
     emit,
 )
+from portside.telemetry.notes import Noting
 from portside.telemetry.tally import Tally
+
+if TYPE_CHECKING:
+    from portside.telemetry.notes import Notes
+else:
+    try:
+        from portside.core.counting import Notes
+    except ImportError:
+        from portside.telemetry.notes import Notes
 
 # Clients accepted in a row before the loop looks at anything else (a stop, ended children, service_actions): enough to
 # spread the cost of a wait over a burst, few enough that the batch stays below a millisecond.
 ACCEPT_BATCH = 16
-
 
 # Seconds that a drain lasts where nobody says otherwise: gunicorn's graceful_timeout and Kubernetes'
 # terminationGracePeriodSeconds.
@@ -117,9 +125,11 @@ class Transport:
     Attributes:
         batch: how many requests may be taken in a row; 1 where `get_request` may wait when nobody is there.
         tally: counts what happens, where somebody wants to know.
+        notes: makes what it takes its notes in.
     """
 
     tally: Tally | None = None
+    notes: Callable[[], Noting] = Notes
 
     def __init__(self, server: Any, connections: Connections) -> None:
         self.server = server

@@ -51,6 +51,7 @@ class Finisher:
         admission: the server's door; None where there is none.
         gates: what connections have to pass first; set before a loop.
         on_passage: called with each request that has passed the gates, or was turned away there.
+        plain_class: a handler class whose instances are known to be made as `object`'s are; see `is_plain_class`.
     """
 
     def __init__(self, server: Any) -> None:
@@ -60,6 +61,7 @@ class Finisher:
         self.admission: Admission | None = None
         self.gates: tuple[Gate, ...] = ()
         self.on_passage: Callable[[Passage], None] | None = None
+        self.plain_class: Any = None
 
     def conclude(self, request: Any, client_address: Any) -> None:
         """Finish a request wherever the engine has brought it, and close it whatever happens."""

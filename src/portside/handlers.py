@@ -132,13 +132,16 @@ class StreamRequestHandler(BaseRequestHandler):
 
     def finish(self) -> None:
         """Flush what is left, and close both files. May be extended."""
-        with contextlib.suppress(OSError):  # the client left before it had read everything
+        try:
             try:
                 if not self.wfile.closed:
                     self.wfile.flush()
             finally:
                 self.wfile.close()  # which flushes once more
-        self.rfile.close()
+        except OSError:
+            pass  # the client left before it had read everything
+        finally:
+            self.rfile.close()
         if self._portside_secured:
             self._portside_close()
 

@@ -119,7 +119,7 @@ class Dawdling(Watch):
 
     def breaks(self, record: Connection, before: Any) -> tuple[bool, Any]:
         """True for one that moved less since the last look; where the kernel does not tell, nobody has."""
-        received, sent = record.bytes_both_ways()
+        received, sent = record.bytes_at_kernel()
         if received is None or sent is None:
             return False, None
         return received + sent - (before or 0) < self._least, received + sent

@@ -10,7 +10,6 @@ and, for each of the four, `Threading...`, `Forking...`, `Green...` and `Async..
 the hooks have in common, the machine that calls them, is in `portside.dispatcher`.
 """
 
-import contextlib
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -149,13 +148,19 @@ class BaseServer(Guarded):
     def finish_request(self, request: Any, client_address: Any) -> Any:
         """Handle the request by calling `RequestHandlerClass`; returns what that returned."""
         handler: Any = self.RequestHandlerClass
-        if self.handler_args or not is_plain_class(handler):
+        if self.handler_args or not (handler is self._portside.plain_class or self._portside_is_plain(handler)):
             return handler(request, client_address, self, **self.handler_args)
         # What `handler(...)` does, without a C frame for the handler's life: in a greenlet that is memory for every
         # idle client and time for every switch.
         made = handler.__new__(handler)
         made.__init__(request, client_address, self)
         return made
+
+    def _portside_is_plain(self, handler: Any) -> bool:
+        """`is_plain_class`, which is asked once for each class and not for each client."""
+        plain = is_plain_class(handler)
+        self._portside.plain_class = handler if plain else None
+        return plain
 
     def shutdown_request(self, request: Any) -> None:
         """Shut down and close one request."""
@@ -282,9 +287,12 @@ class TCPServer(BaseServer):
         self._portside.transport.closed(request)
         if self.tls is not None:
             say_goodbye(request)
-        with contextlib.suppress(OSError):  # the client left first
+        try:
             request.shutdown(socket.SHUT_WR)
-        self.close_request(request)
+        except OSError:
+            pass  # the client left first
+        finally:
+            self.close_request(request)
 
     def close_request(self, request: Any) -> None:
         """Close a connection."""

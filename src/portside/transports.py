@@ -30,7 +30,7 @@ class StreamTransport(Transport):
         """Keep a record, and tell."""
         record = self.connections.add(request, client_address)
         if self.tally is not None:
-            self.tally.count_opened()
+            self.tally.openings.note()
         if ConnectionOpened.subscribers:
             emit(ConnectionOpened(server=self.server, client_address=client_address))
         return record

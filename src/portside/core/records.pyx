@@ -386,6 +386,8 @@ cdef class Records(Layer):
         while self.unsent is not None or self.collect():
             left = PyBytes_GET_SIZE(self.unsent) - self.sent
             count = c_send(stream.fd, PyBytes_AS_STRING(self.unsent) + self.sent, left, MSG_NOSIGNAL)
+            if count > 0:
+                stream.sent += count
             if count == left:
                 self.unsent = None
                 if not waited:

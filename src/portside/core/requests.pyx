@@ -11,6 +11,7 @@ from cpython.object cimport PyObject
 from libc.string cimport memchr, memcmp
 
 from portside.core.connecting cimport QuickConnections
+from portside.core.counting cimport Notes
 from portside.core.heads cimport ENDED, PARTS, Found
 from portside.core.hub cimport Hub, Task, hub_here
 from portside.core.linux cimport monotonic
@@ -18,11 +19,8 @@ from portside.core.replies cimport GET, NO_BODY, POST, UNSET, V10, V11, given
 from portside.core.shapes cimport shape_of, tag_of
 from portside.core.stream cimport Stream
 
-from time import perf_counter
-
 from portside.core.heads import HeadReader as _HeadReader
 from portside.core.shapes import compare_with, has_own_hooks
-from portside.telemetry.tally import NOTED
 
 
 cdef extern from "Python.h":
@@ -374,7 +372,7 @@ cdef class QuickRequests(QuickConnections):
         self._answered = 0
         self.told = is_told()
         if self.counted or self.told:
-            self._began = perf_counter()
+            self._began = monotonic()
         self.lines = None
         self.buffers = True
         if self.writer is not None:
@@ -479,9 +477,10 @@ cdef class QuickRequests(QuickConnections):
         if self.noted is None or self.noted_command is not self._command or self.noted_status != status:
             self.noted = self._tally.durations[self._command, status]
             self.noted_command, self.noted_status = self._command, status
-        self.noted.append(seconds)
-        if len(self.noted) >= NOTED:
-            self._tally.fold()
+        if type(self.noted) is Notes:
+            (<Notes>self.noted).add(seconds)
+        else:
+            self.noted.note(seconds)
         return 0
 
     cdef int conclude(self) except -1:
@@ -493,7 +492,7 @@ cdef class QuickRequests(QuickConnections):
             return 0
         self._under_way = False
         if self.counted and self._answered:
-            self.note(perf_counter() - self._began)
+            self.note(monotonic() - self._began)
         self.writer.finish()
         if self.writer.broken:
             self.close = True

@@ -51,6 +51,9 @@ cdef object _family_of = _socket.socket.family.__get__
 cdef object _type_of = _socket.socket.type.__get__
 cdef object _proto_of = _socket.socket.proto.__get__
 cdef object _default_timeout = _socket.getdefaulttimeout
+cdef object _shutdown = _socket.socket.shutdown
+cdef object _close = _socket.socket.close
+cdef object _send = _socket.socket.send
 
 # The protocols whose streams are nothing but bytes; the second is younger than some systems' headers.
 cdef enum:
@@ -79,6 +82,7 @@ _SENDFILE_PIECE = 1 << 20
 
 
 cdef object _NO_ADDRESS = object()
+cdef object _UNKNOWN = (None, None)
 
 
 class GreenSocket(socket.socket):
@@ -102,6 +106,8 @@ class GreenSocket(socket.socket):
         timeout = _base.gettimeout(self)  # the default one, or 0 with SOCK_NONBLOCK
         _base.setblocking(self, False)
         self._channel = _channel_of(self)
+        if fileno is not None and isinstance(self._channel, Stream):
+            (<Stream>self._channel).uncounted = True  # what went before, others know
         self.accepts_at_once = False
         self._visitor = None
         if timeout is not None:
@@ -157,6 +163,24 @@ class GreenSocket(socket.socket):
         channel.idle = followed.idle
         channel.stall = followed.stall
         channel.limit = followed.limit
+        if isinstance(channel, Stream) and isinstance(followed, Stream):
+            (<Stream>channel).received += (<Stream>followed).received
+            (<Stream>channel).sent += (<Stream>followed).sent
+            (<Stream>channel).uncounted = (<Stream>followed).uncounted
+
+    @property
+    def moved(self):
+        """Bytes received and sent by this object's methods, closed or not; None where there are others' ways, too.
+
+        Those of a Unix connection are unknown, as the kernel does not tell of them to anybody else either.
+        """
+        cdef Stream stream
+        if not isinstance(self._channel, Stream):
+            return None
+        stream = self._channel
+        if stream.uncounted or stream.detached:
+            return None
+        return _UNKNOWN if stream.carries else (stream.received, stream.sent)
 
     @property
     def has_deadline(self):
@@ -232,10 +256,12 @@ class GreenSocket(socket.socket):
     def shutdown(self, how):
         """Shut one or both halves of the connection, after what was written has left."""
         _flush(self)
-        _base.shutdown(self, how)
+        _shutdown(self, how)
+
+    # These two are `socket.socket`'s, compiled: each connection calls them three times.
 
     def close(self):
-        """Close the socket, as soon as no file over it is open any more."""
+        """Close the socket, once its last file is closed."""
         self._closed = True
         if self._io_refs <= 0:
             self._real_close()
@@ -258,15 +284,14 @@ class GreenSocket(socket.socket):
             if type(self._visitor) is tuple:
                 os.close(self._visitor[0])
                 self._visitor = None
-            if type(self) is GreenSocket:
-                _base.close(self)
-            else:
-                super()._real_close()
+            _close(self)
 
     def detach(self):
         """Let go of the descriptor, which blocks again unless it was not to; returns it."""
         cdef Channel channel = self._channel
         _flush(self)
+        if isinstance(channel, Stream):
+            (<Stream>channel).detached = True
         channel.close()
         self._closed = True
         fd = _base.detach(self)
@@ -358,7 +383,10 @@ class GreenSocket(socket.socket):
     def send(self, data, flags=0):
         """Send some of `data`; returns how many bytes."""
         _flush(self)
-        return _retried(self, True, flags, _base.send, data, flags)
+        count = _retried(self, True, flags, _send, data, flags)
+        if isinstance(self._channel, Stream):
+            (<Stream>self._channel).sent += <Py_ssize_t>count
+        return count
 
     def sendall(self, data, int flags=0):
         """Send all of `data`; a timeout is for all of it."""
@@ -511,6 +539,8 @@ def _retried(sock, bint write, int flags, operation, *arguments):
     """Do what `socket.socket` does, as often as it says that it would have to wait."""
     cdef Channel channel = sock._channel
     cdef double by = -1
+    if operation is not _send and isinstance(channel, Stream):
+        (<Stream>channel).uncounted = True
     _spend(CALL)
     while True:
         try:
@@ -582,6 +612,8 @@ cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int fl
         count = c_send(channel.fd, data, size, flags | MSG_NOSIGNAL)
         if count >= 0:
             _spend(CALL)
+            if isinstance(channel, Stream):
+                (<Stream>channel).sent += count
             data += count
             size -= count
             if size == 0:
@@ -621,6 +653,8 @@ def _send_file(sock, file, int fileno, offset, count):
             if sent == 0:
                 break
             done += sent
+            if isinstance(channel, Stream):
+                (<Stream>channel).sent += <Py_ssize_t>sent
             _spend(sent)
     finally:
         if done and hasattr(file, "seek"):

@@ -1,6 +1,7 @@
 """A stream's types, for the sockets."""
 
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 from portside.core.hub cimport Channel
 
@@ -12,6 +13,8 @@ cdef class Layer:
 
 cdef class Stream(Channel):
     cdef Layer layer  # or None
+    cdef uint64_t received  # bytes that were taken from the kernel
+    cdef uint64_t sent  # bytes that were given to it
     cdef PyObject *input  # bytes that were received, owned; or NULL
     cdef Py_ssize_t start  # the first that was not read
     cdef Py_ssize_t end  # behind the last that was received
@@ -23,6 +26,8 @@ cdef class Stream(Channel):
     cdef double gathered_at
     cdef bint carries  # descriptors may come along with the bytes: a Unix socket
     cdef object broken  # why sending what was gathered failed
+    cdef bint uncounted  # bytes went by other ways, too
+    cdef bint detached  # the descriptor is somebody else's now
 
     cdef Py_ssize_t receive(self, char *buffer, Py_ssize_t size, int flags) except -1
     cdef Py_ssize_t receive_raw(self, char *buffer, Py_ssize_t size, int flags, double *by) except -1

@@ -173,6 +173,8 @@ cdef class Stream(Channel):
                     count = c_recv(self.fd, buffer, size, flags)
                 if count >= 0:
                     self.drained = count < size and not self.ended and not flags & MSG_PEEK
+                    if not flags & MSG_PEEK:
+                        self.received += count
                     if inside:
                         self.end += count
                     if hub is not None:
@@ -421,6 +423,8 @@ cdef class Stream(Channel):
         cdef Hub hub = self.hub
         while True:
             count = c_send(self.fd, data, size, MSG_NOSIGNAL)
+            if count > 0:
+                self.sent += count
             if count == size:
                 if hub is not None:
                     hub.credit -= CALL + count // BULK
@@ -460,6 +464,8 @@ cdef class Stream(Channel):
         cdef Hub hub
         if self.layer is None and self.gathered == 0 and self.start == self.end and self.broken is None:
             count = c_send(self.fd, data, size, MSG_NOSIGNAL)
+            if count > 0:
+                self.sent += count
             if count == size:
                 hub = self.hub
                 if hub is not None:

@@ -1,5 +1,6 @@
 """Where the green engine's clients come in: three ways to take a turn of the accept loop, and to wait for the next."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from portside.acceptor import Acceptor
@@ -55,6 +56,7 @@ class GreenDoor(Door):
     def __init__(self, engine: "GreenEngine", run: Run, acceptor: Acceptor) -> None:
         super().__init__(engine, run, acceptor)
         self._crowded = False
+        self._dispatch: Callable[[Any, Any], None] | None = None  # the dispatcher's
         self._watch.attend()
 
     def _watched(self) -> int:
@@ -75,10 +77,11 @@ class GreenDoor(Door):
 
     def _let_in(self) -> bool:
         """Accept at most a batch; True when there may be more."""
+        accept_one, run, acceptor = self._engine.dispatcher.accept_one, self._run, self._acceptor
         for _ in range(self._batch()):
             if not (self._is_open() and self._knock()):
                 return False
-            self._engine.dispatcher.accept_one(self._run, self._acceptor)
+            accept_one(run, acceptor, self._dispatch)
         return True
 
     def _batch(self) -> int:
@@ -102,6 +105,22 @@ class GreenDoor(Door):
             listener.await_knock(seconds)
         elif self._watch.attended:
             core().hub.nap(seconds)
+
+
+class StreamDoor(GreenDoor):
+    """The same for connections whose way to the handler is ours: each gets its task without a call in between."""
+
+    def __init__(self, engine: "GreenEngine", run: Run, acceptor: Acceptor) -> None:
+        super().__init__(engine, run, acceptor)
+        self._hub = core().hub.running_hub()
+        self._dispatch = self._start
+
+    def _start(self, request: Any, client_address: Any) -> None:
+        try:
+            self._engine.start_usual(self._hub, request, client_address)
+        except Exception as error:
+            self._engine.dispatcher.failed(request, client_address, error)
+            self._engine.server.shutdown_request(request)
 
 
 class DatagramDoor(GreenDoor):
@@ -134,8 +153,9 @@ class DatagramDoor(GreenDoor):
         emit(DatagramTruncated(server=server, client_address=client_address, limit=server.max_packet_size))
 
 
-# The hooks between a datagram and its handler, which must be ours for a DatagramDoor.
-_ON_THE_WAY = ("get_request", "verify_request", "process_request", "process_request_task", "shutdown_request")
+# The hooks between a connection and its handler, which must be ours for a StreamDoor, and those for a DatagramDoor.
+_TO_THE_HANDLER = ("verify_request", "process_request", "process_request_task")
+_ON_THE_WAY = (*_TO_THE_HANDLER, "get_request", "shutdown_request")
 
 
 def door_of(engine: "GreenEngine", run: Run, acceptor: Acceptor) -> Door:
@@ -143,6 +163,6 @@ def door_of(engine: "GreenEngine", run: Run, acceptor: Acceptor) -> Door:
     server: Any = engine.server
     if type(server.socket) is not core().sockets.GreenSocket or server.socket.gettimeout() is not None:
         return Door(engine, run, acceptor)
-    if server.socket.is_datagram and all(is_ours(getattr(server, hook)) for hook in _ON_THE_WAY):
-        return DatagramDoor(engine, run, acceptor)
-    return GreenDoor(engine, run, acceptor)
+    usual, short = (DatagramDoor, _ON_THE_WAY) if server.socket.is_datagram else (StreamDoor, _TO_THE_HANDLER)
+    door: type[Door] = usual if all(is_ours(getattr(server, hook)) for hook in short) else GreenDoor
+    return door(engine, run, acceptor)

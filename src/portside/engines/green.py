@@ -33,6 +33,7 @@ class GreenEngine(Engine):
         super().__init__(server, dispatcher)
         self._tasks: set[Task] = set()
         self._hub: Hub | None = None  # while it serves
+        self._is_full = False  # since somebody asked for room, and nobody has finished
 
     def start(self, request: Any, client_address: Any) -> None:
         """Handle a request in a task of the running hub, or without one to its end in a hub of its own."""
@@ -41,6 +42,10 @@ class GreenEngine(Engine):
             core().hub.run(self.server.process_request_task, request, client_address)
         else:  # a plain function, called with positions only, takes the least of the stack
             self._tasks.add(hub.spawn(GreenEngine._handle, self, request, client_address))
+
+    def start_usual(self, hub: "Hub", request: Any, client_address: Any) -> None:
+        """The same where `process_request_task` is ours, too: without a call of it."""
+        self._tasks.add(hub.spawn(GreenEngine._handle_usual, self, request, client_address))
 
     def spawn(self, work: Callable[[], None]) -> None:
         """Run `work()` in a task that counts as a handler."""
@@ -66,7 +71,11 @@ class GreenEngine(Engine):
 
     def has_room(self) -> bool:
         """True while there are fewer tasks than `max_greenlets`."""
-        return len(self._tasks) < int(self.server.max_greenlets)
+        most = int(self.server.max_greenlets)
+        if len(self._tasks) < most:
+            return True
+        self._is_full = True
+        return len(self._tasks) < most  # another loop's handler may have ended, and not have seen that
 
     def is_handler(self) -> bool:
         """True in a task of this server's."""
@@ -89,6 +98,14 @@ class GreenEngine(Engine):
         finally:
             self._finished()
 
+    def _handle_usual(self, request: Any, client_address: Any) -> None:
+        try:
+            self.dispatcher.conclude(request, client_address)
+        except SystemExit as error:
+            self.dispatcher.failed(request, client_address, error)
+        finally:
+            self._finished()
+
     def _do(self, work: Callable[[], None]) -> None:
         try:
             work()
@@ -96,9 +113,9 @@ class GreenEngine(Engine):
             self._finished()
 
     def _finished(self) -> None:
-        was_full = not self.has_room()
         self._tasks.discard(core().hub.current_task())
-        if was_full:
+        if self._is_full:
+            self._is_full = False
             self.dispatcher.lifecycle.wake()
 
     def _serve_watched(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:

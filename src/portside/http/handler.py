@@ -17,7 +17,7 @@ import contextlib
 import socket
 import sys
 from http import HTTPStatus
-from time import perf_counter as _now
+from time import monotonic as _now  # which the compiled part reads, too
 from typing import Any
 
 from portside.handlers import StreamRequestHandler
@@ -32,7 +32,7 @@ from portside.http.requests import Requests
 from portside.http.waits import bound_sending
 from portside.http.writer import GreenSink, ResponseWriter, SocketSink
 from portside.telemetry import RequestServed, emit
-from portside.telemetry.tally import NOTED, Tally
+from portside.telemetry.tally import Tally
 
 # Bytes of a first line that is read from a file of the program's own, which may have more than `http_limits` allows.
 _LONGEST_LINE = 65_537
@@ -233,10 +233,7 @@ class Exchanges(Requests, StreamRequestHandler):
                 self.close_connection = True
         tally = self._tally
         if tally is not None and self._answered:
-            noted = tally.durations[self.command, self._answered]
-            noted.append(_now() - self._began)
-            if len(noted) >= NOTED:
-                tally.fold()
+            tally.durations[self.command, self._answered].note(_now() - self._began)
         if RequestServed.subscribers:
             self._tell()
         self._end_body()

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from portside.telemetry.metrics import FAMILIES, Sample
-from portside.telemetry.tally import BOUNDS
+from portside.telemetry.notes import BOUNDS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

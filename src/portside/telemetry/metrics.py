@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from portside.telemetry import events
 from portside.telemetry.bus import subscribe
+from portside.telemetry.notes import together
 from portside.telemetry.tally import Tally
 
 Sample = list[Any]  # [name, {label: value}, number or histogram]: JSON has no tuples
@@ -134,7 +135,7 @@ class Meter:
             server: a server object; what other servers of the process do is not counted.
             endpoint: its name, a label of its samples.
         """
-        tally = Tally()
+        tally = Tally(server._portside.transport.notes)
         self._tallies[server] = (endpoint, tally)
         server._portside.transport.tally = tally
         return tally
@@ -177,14 +178,15 @@ def _samples(endpoint: str, tally: Tally) -> list[Sample]:
     """Every sample of one server that is a count."""
     tally.settle()
     here = {"endpoint": endpoint}
+    ended = {reason: notes.read() for reason, notes in list(tally.endings.items())}
     found: list[Sample] = [
         ["portside_connections_opened_total", here, tally.opened],
-        ["portside_received_bytes_total", here, tally.received],
-        ["portside_sent_bytes_total", here, tally.sent],
-        ["portside_handler_seconds", here, tally.handler_seconds.snapshot()],
+        ["portside_received_bytes_total", here, sum(each.received for each in ended.values())],
+        ["portside_sent_bytes_total", here, sum(each.sent for each in ended.values())],
+        ["portside_handler_seconds", here, together(ended.values()).snapshot()],
     ]
-    for reason, count in list(tally.closed.items()):
-        found.append(["portside_connections_closed_total", here | {"reason": reason_text(reason)}, count])
+    for reason, noted in ended.items():
+        found.append(["portside_connections_closed_total", here | {"reason": reason_text(reason)}, sum(noted.counts)])
     for (name, reason), count in list(tally.events.items()):
         found.append([name, here | ({"reason": reason} if reason else {}), count])
     return found + _requests(here, tally)
@@ -192,8 +194,9 @@ def _samples(endpoint: str, tally: Tally) -> list[Sample]:
 
 def _requests(here: dict[str, str], tally: Tally) -> list[Sample]:
     """Samples of HTTP, where there was any."""
+    answered = {kind: notes.read() for kind, notes in list(tally.durations.items())}
     found = [
-        ["portside_http_requests_total", here | {"method": method, "status": f"{status // 100}xx"}, count]
-        for (method, status), count in list(tally.requests.items())
+        ["portside_http_requests_total", here | {"method": method, "status": f"{status // 100}xx"}, sum(noted.counts)]
+        for (method, status), noted in answered.items()
     ]
-    return [*found, ["portside_http_request_seconds", here, tally.request_seconds.snapshot()]] if found else []
+    return [*found, ["portside_http_request_seconds", here, together(answered.values()).snapshot()]] if found else []

@@ -12,122 +12,90 @@ import json
 import os
 import threading
 import weakref
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
-# Upper bounds in seconds: the Prometheus clients' own (from 5 ms to 10 s) with three on each side, for answers within a
-# millisecond and for conversations of hours.
-BOUNDS = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-    *(60.0, 600.0, 3600.0),
-)
+from portside.telemetry.notes import Notes, Noting
 
 # Methods that are counted by name; a client may send any word, and must not make a new series of each.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-
-# Durations that are noted before they are counted, for each method and status, and connections that have ended: enough
-# to make counting them cheap, few enough that it takes less than a tenth of a millisecond.
-NOTED = 512
 
 _PIPE_BYTES = 65_536  # what a pipe holds (pipe(7)): all that can be there at a look
 
 _every: "weakref.WeakSet[Tally]" = weakref.WeakSet()
 
 
-class Histogram:
-    """How many durations fell below each of `BOUNDS`, and their sum in seconds."""
+class Durations(dict[tuple[str | None, int], Noting]):
+    """Durations of requests by method and status: `durations["GET", 200].note(0.1)`.
 
-    __slots__ = ("counts", "sum")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.sum = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one duration; the caller sees to it that nobody else does."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.sum += seconds
-
-    def add_all(self, durations: list[float]) -> None:
-        """Count many durations, which are sorted for that: much less work than one by one."""
-        durations.sort()
-        below = 0
-        for place, bound in enumerate(BOUNDS):
-            upto = bisect_right(durations, bound)
-            self.counts[place] += upto - below
-            below = upto
-        self.counts[-1] += len(durations) - below
-        self.sum += sum(durations)
-
-    def snapshot(self) -> dict[str, Any]:
-        """The counts of each bucket (not of all below it, too), as JSON has them."""
-        return {"buckets": list(self.counts), "sum": self.sum}
-
-
-class Durations(dict[tuple[str | None, int], list[float]]):
-    """Durations of requests by method and status, noted and not yet counted: `durations["GET", 200].append(0.1)`.
-
-    No lock and no call of ours: `append` is one step for every thread, and this is done for each request.
+    Args:
+        new: makes the notes of one method and status.
     """
 
-    def __missing__(self, key: tuple[str | None, int]) -> list[float]:
+    def __init__(self, new: Callable[[], Noting]) -> None:
+        super().__init__()
+        self._new = new
+
+    def __missing__(self, key: tuple[str | None, int]) -> Noting:
         method, status = key
-        known = (method if method in METHODS else "other", status)
-        return self.setdefault(known, [])
+        return self.setdefault((method if method in METHODS else "other", status), self._new())
 
 
-class _Telling(list[float]):
+class Endings(dict[str, Noting]):
+    """Connections that have ended, by the name of their `CloseReason`: a member's hash would cost as much as the rest.
+
+    Args:
+        new: makes the notes of one reason.
+    """
+
+    def __init__(self, new: Callable[[], Noting]) -> None:
+        super().__init__()
+        self._new = new
+
+    def __missing__(self, reason: str) -> Noting:
+        return self.setdefault(reason, self._new())
+
+
+class _Teller(Notes):
     """In a forked child: what is noted here is told at once."""
 
     def __init__(self, tally: "Tally", key: tuple[str | None, int]) -> None:
         super().__init__()
         self._tally, self._key = tally, key
 
-    def append(self, seconds: float) -> None:
+    def note(self, seconds: float = 0.0, received: int | None = None, sent: int | None = None) -> None:
         self._tally.tell("request", *self._key, seconds)
 
 
 class _Tellers(Durations):
     def __init__(self, tally: "Tally") -> None:
-        super().__init__()
+        super().__init__(Notes)
         self._tally = tally
 
-    def __missing__(self, key: tuple[str | None, int]) -> list[float]:
-        return _Telling(self._tally, key)
+    def __missing__(self, key: tuple[str | None, int]) -> Noting:
+        return _Teller(self._tally, key)
 
 
 class Tally:
     """The counts of one server; safe for several threads.
 
-    What happens often is noted without a lock, which `append` needs none of, and counted now and then: `fold()`.
+    Args:
+        notes: makes notes; the compiled core's cost a tenth of these.
 
     Attributes:
-        opened: connections that were accepted.
-        closed: connections that have ended, by reason.
-        received, sent: bytes of the connections that have ended, as far as the kernel told.
-        handler_seconds: from accept to close.
-        durations: of HTTP requests that were answered, by method and status; call `fold()` when there are `NOTED`.
-        requests: how many of them were counted.
-        request_seconds: from a request's first line to the end of its answer.
+        openings: connections that were accepted.
+        endings: those that have ended, by reason: seconds from accept to close, and bytes as far as they are known.
+        durations: HTTP requests that were answered, by method and status: from first line to the end of the answer.
         events: everything else, by name and, where there is one, reason.
 
     Resource handling: a pipe, from construction to `close()`.
     """
 
-    def __init__(self) -> None:
-        self.opened = 0
-        self.received = 0
-        self.sent = 0
-        self.closed: dict[str, int] = {}
-        self.handler_seconds = Histogram()
-        self.durations = Durations()
-        self.requests: Counter[tuple[str | None, int]] = Counter()
-        self.request_seconds = Histogram()
+    def __init__(self, notes: Callable[[], Noting] = Notes) -> None:
+        self.openings = notes()
+        self.endings = Endings(notes)
+        self.durations = Durations(notes)
         self.events: Counter[tuple[str, str]] = Counter()
-        self._opens: list[None] = []
-        self._closings: list[tuple[str, float, int | None, int | None]] = []
         self._lock = threading.Lock()
         self._parent: int | None = None  # in a forked child: where to tell
         self._told, self._tell_to = os.pipe()
@@ -135,45 +103,10 @@ class Tally:
         os.set_blocking(self._tell_to, False)
         _every.add(self)
 
-    def count_opened(self) -> None:
-        """A connection was accepted."""
-        self._opens.append(None)
-
-    def count_closed(self, reason: str, seconds: float, received: int | None, sent: int | None) -> None:
-        """A connection has ended.
-
-        Args:
-            reason: the name of the `CloseReason`; a member's hash would cost as much as all the rest.
-            seconds: from accept to close.
-            received: bytes; None where nobody knows.
-            sent: likewise.
-        """
-        self._closings.append((reason, seconds, received, sent))
-        if len(self._closings) >= NOTED:
-            with self._lock:
-                self._fold_connections()
-
-    def _fold_connections(self) -> None:
-        """Count what was noted of connections; the caller sees to it that nobody else does."""
-        opened, taken = len(self._opens), self._closings[:]
-        del self._opens[:opened], self._closings[: len(taken)]  # more may have come in between
-        self.opened += opened
-        for reason, _, received, sent in taken:
-            self.closed[reason] = self.closed.get(reason, 0) + 1
-            if received is not None and sent is not None:
-                self.received += received
-                self.sent += sent
-        self.handler_seconds.add_all([each[1] for each in taken])
-
-    def fold(self) -> None:
-        """Count what was noted."""
-        with self._lock:
-            self._fold_connections()
-            for key, noted in list(self.durations.items()):
-                taken = noted[:]
-                del noted[: len(taken)]  # one more may have come in between
-                self.requests[key] += len(taken)
-                self.request_seconds.add_all(taken)
+    @property
+    def opened(self) -> int:
+        """How many connections were accepted."""
+        return sum(self.openings.read().counts)
 
     def count_event(self, name: str, reason: str = "") -> None:
         """Something else happened."""
@@ -190,15 +123,14 @@ class Tally:
             os.write(self._parent or -1, (json.dumps(words) + "\n").encode())
 
     def settle(self) -> None:
-        """Before a look: count what forked children have told, and what was noted."""
+        """Before a look: count what forked children have told."""
         for line in self._lines():
             kind, *words = json.loads(line)
             if kind == "request":
                 method, status, seconds = words
-                self.durations[method, status].append(seconds)
+                self.durations[method, status].note(seconds)
             else:
                 self.count_event(*words)
-        self.fold()
 
     def _lines(self) -> Iterable[bytes]:
         if self._parent is not None or self._told < 0:
