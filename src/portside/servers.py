@@ -26,6 +26,7 @@ from portside.ownership import is_plain_class
 from portside.policy.guarded import Guarded
 from portside.policy.handshakes import say_goodbye
 from portside.policy.proxy_protocol import ProxyProtocol
+from portside.promptly import accept, close, end
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 
@@ -279,7 +280,7 @@ class TCPServer(BaseServer):
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection; returns its socket and the client's address. May be overridden."""
-        request, client_address = self.socket.accept()
+        request, client_address = accept(self.socket)
         return request, plain_address(client_address) if self.dual_stack else client_address
 
     def shutdown_request(self, request: Any) -> None:
@@ -288,7 +289,7 @@ class TCPServer(BaseServer):
         if self.tls is not None:
             say_goodbye(request)
         try:
-            request.shutdown(socket.SHUT_WR)
+            end(request)
         except OSError:
             pass  # the client left first
         finally:
@@ -297,7 +298,7 @@ class TCPServer(BaseServer):
     def close_request(self, request: Any) -> None:
         """Close a connection."""
         self._portside.transport.closed(request)
-        request.close()
+        close(request)
 
 
 class UDPServer(TCPServer):
