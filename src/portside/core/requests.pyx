@@ -227,7 +227,7 @@ cdef class QuickRequests(QuickConnections):
             and stream.patience != 0
             and not stream.closed
             and stream.hub is hub
-            and hub is hub_here()
+            and hub.epoll >= 0
             and hub.is_green()
             and self.shape is not None
             and self.shape.turns
@@ -238,8 +238,12 @@ cdef class QuickRequests(QuickConnections):
     cdef int leave(self) except -1:
         """Wait for the next request; with many connections others serve it, and those after it."""
         cdef Stream stream = self.heads.stream
-        cdef Hub hub = stream.hub
-        if hub is None or not self.may_leave(hub):
+        cdef Hub hub = hub_here()
+        if hub is None:
+            return 0
+        if stream.hub is None:  # its first requests came at once: it has never waited
+            stream.hub = hub
+        if not self.may_leave(hub):
             return 0
         if hub.dirty is not None:
             hub._flush()
@@ -252,7 +256,7 @@ cdef class QuickRequests(QuickConnections):
     cdef bint serve(self) except -1:
         """Serve the requests that have come, in a greenlet of somebody else's; returns whether to wait for more there."""
         cdef Stream stream = self.heads.stream
-        cdef Hub hub = stream.hub
+        cdef Hub hub = hub_here()
         if stream.drained or stream.closed:
             return False
         self.leaves = False  # it may wait for the rest of a request, but for the next one it waits below

@@ -49,6 +49,7 @@ def _described(hub: "Hub") -> Iterator[str]:
     for task in tasks:
         yield ""
         yield f"{_call(task)}, {_state(hub, task)}:"
+        yield from _lines(task.outer_frame)
         yield from _lines(_frame(hub, task))
 
 

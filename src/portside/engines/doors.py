@@ -85,7 +85,7 @@ class GreenDoor(Door):
         return True
 
     def _batch(self) -> int:
-        """More where many handlers are ready: they take their time too, and who waits at the door takes a turn of all."""
+        """How many may come in before the handlers have a turn; more where many handlers have one."""
         batch = self._engine.dispatcher.transport.batch
         return batch if batch == 1 else max(batch, core().hub.running_hub().crowd // CROWD_FOR_EACH)
 

@@ -35,23 +35,28 @@ def stacks(servers: Iterable[Any]) -> dict[int, Stack]:
 
 
 def _of_threads() -> Iterator[Stack]:
+    for frame in _running().values():
+        yield _outwards(frame)
+
+
+def _running() -> dict[int, FrameType]:
     own = threading.get_ident()
-    for thread, frame in sys._current_frames().items():
-        if thread != own:
-            yield _outwards(frame)
+    return {thread: frame for thread, frame in sys._current_frames().items() if thread != own}
 
 
 def _of_greenlets() -> Iterator[Stack]:
     compiled: Any = sys.modules.get("portside.core.hub")  # where nobody has imported it, there are none
     for hub in [] if compiled is None else list(compiled._every_hub):
         for task in hub.tasks():
-            frame = _frame_of(task)
-            if frame is not None:
-                yield _outwards(frame)
+            yield _outwards(task.outer_frame) + _outwards(_frame_of(task, hub.thread))
 
 
-def _frame_of(task: "Task") -> FrameType | None:
-    return task.frame  # a task that runs has none of its own: it is on its thread's stack
+def _frame_of(task: "Task", thread: int) -> FrameType | None:
+    """The innermost. A task that runs has none of its own: it is on its thread's stack, and told as such.
+
+    Unless it runs in a greenlet that has nothing else to do: then only its own one knows what it handles.
+    """
+    return _running().get(thread) if task.frame is None and task.outer_frame is not None else task.frame
 
 
 def _of_tasks(server: Any) -> Iterator[Stack]:
