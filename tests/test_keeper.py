@@ -110,7 +110,7 @@ def test_a_record_follows_its_connection(ends: Any) -> None:
 def test_hosts_are_counted_and_forgotten() -> None:
     hosts = Hosts()
     for host in (1, 1, 2):
-        hosts.enter(host)
+        hosts.admit(host)
     hosts.leave(1)
     hosts.leave(2)
     assert [hosts.count(host) for host in (1, 2, 3)] == [1, 0, 0]

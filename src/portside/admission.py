@@ -39,9 +39,15 @@ class Hosts:
         self._read_notes()
         return self._open.get(host, 0)
 
-    def enter(self, host: int) -> None:
-        """One more."""
-        self._open[host] = self._open.get(host, 0) + 1
+    def admit(self, host: int, most: int | None = None) -> bool:
+        """One more; False, and none, where there are as many as there may be."""
+        if self._left:
+            self._read_notes()
+        count = self._open.get(host, 0)
+        if most is not None and count >= most:
+            return False
+        self._open[host] = count + 1
+        return True
 
     def leave(self, host: int) -> None:
         """One less; may be called in any thread, at any moment."""
@@ -93,14 +99,17 @@ class Admission:
         self.limits = limits = limits or NO_LIMITS
         self.read_seconds = _read_seconds(server, limits)
         self._access = access
-        self._waits = self.read_seconds is not None or limits.write_seconds is not None
+        waits = self.read_seconds, limits.write_seconds
+        self._waits = None if waits == (None, None) else waits
         self._counts_hosts = limits.per_host is not None or limits.rate_per_host is not None
+        self._judges = self._counts_hosts or limits.connections is not None
         self._knows_clients = getattr(server, "proxy_protocol", None) is None  # else see `meet`
         self._hosts = Hosts()
         self._rates = None if limits.rate_per_host is None else Rates(limits.rate_per_host, limits.burst_per_host)
         self._lock = threading.Lock()  # several loops may accept for one server
         self._shaking: dict[Connection, None] = {}
         self.keeper = Keeper(limits)
+        self._forget = self.keeper.leave
         self._farewells = Farewells(_word(server, limits))
         connections.on_gone = self._left
 
@@ -112,26 +121,31 @@ class Admission:
         Returns:
             False for one that was turned away; it is closed then.
         """
-        reason, host, limits = None, None, self.limits
-        if limits.connections is not None and len(self._connections) >= limits.connections:
-            reason = RefusalReason.CONNECTIONS
-        elif self._knows_clients:
-            reason, host = self._judge(request, client_address)
-        if reason is not None:
-            self._turn_away(request, client_address, reason)
-            return False
+        host, access = None, self._access
+        if self._judges or (access is not None and access.active):
+            reason, host = self._decide(request, client_address)
+            if reason is not None:
+                self._turn_away(request, client_address, reason)
+                return False
         record = self._opened(request, client_address)
         if record is not None:
             record.host = host
             self.keeper.enter(record)
         elif host is not None:  # nothing will tell when it has gone
             self._hosts.leave(host)
-        if self._waits:
-            set_waits(request, self.read_seconds, limits.write_seconds)
-        if limits.send_rate is not None:
+        if self._waits is not None:
+            set_waits(request, *self._waits)
+        if self.limits.send_rate is not None:
             with contextlib.suppress(AttributeError, OSError):  # a Unix socket, or another system
-                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, limits.send_rate)
+                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, self.limits.send_rate)
         return True
+
+    def _decide(self, request: Any, client_address: Any) -> tuple[RefusalReason | None, int | None]:
+        """Why a request may not come in; or None, and the host for which one more is counted."""
+        most = self.limits.connections
+        if most is not None and len(self._connections) >= most:
+            return RefusalReason.CONNECTIONS, None
+        return self._judge(request, client_address) if self._knows_clients else (None, None)
 
     def meet(self, request: Any, client_address: Any) -> RefusalReason | None:
         """Decide about a connection whose client is known only now: a proxy has said who it is.
@@ -161,11 +175,11 @@ class Admission:
         if host is None:
             return reason, None
         with self._lock:
-            if limits.per_host is not None and self._hosts.count(host) >= limits.per_host:
+            if not self._hosts.admit(host, limits.per_host):
                 return RefusalReason.PER_HOST, None
             if self._rates is not None and not self._rates.takes(host):
+                self._hosts.leave(host)
                 return RefusalReason.RATE, None
-            self._hosts.enter(host)
         return None, host
 
     def _turn_away(self, request: Any, client_address: Any, reason: RefusalReason) -> None:
@@ -211,7 +225,7 @@ class Admission:
     def _left(self, record: Connection) -> None:
         """A connection is gone. Called anywhere, at any moment; see `Connections.on_gone`."""
         record.gone = True
-        self.keeper.leave(record)
+        self._forget(record)
         if self._shaking:
             self._shaking.pop(record, None)
         if record.host is not None:

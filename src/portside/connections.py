@@ -78,7 +78,9 @@ class Connection:
     )
 
     def __init__(self, request: Any, client_address: object, gone: Callable[[Any], object] | None = None) -> None:
-        self.follow(request, gone)
+        self._request = reference = _Reference(request, gone)
+        reference.key = id(request)
+        self._descriptor = _descriptor(request)
         self._peer = self.client_address = client_address
         self.host: int | None = None
         self.opened = time.monotonic()
@@ -142,7 +144,10 @@ class Connection:
 
     def count(self, tally: Tally) -> None:
         """Count the connection, which ends now."""
-        tally.endings[self.reason._name_].note(time.monotonic() - self.opened, *self.bytes_both_ways())
+        notes = tally.endings[self.reason._name_]
+        told = getattr(self._request(), "tell_moved", None)  # a green socket's
+        if told is None or not told(notes, self.opened):
+            notes.note(time.monotonic() - self.opened, *self.bytes_both_ways())
 
     def raised(self, error: BaseException) -> bool:
         """True when an error came out of a method of the connection's own socket, and not of another one's."""
@@ -299,7 +304,7 @@ class Connections:
             record = Connection(request, client_address, self._gone)
         except TypeError:  # what a program's get_request made up need not be a socket
             return None
-        self._open[record.key] = record
+        self._open[id(request)] = record
         return record
 
     def _gone(self, reference: "_Reference") -> None:

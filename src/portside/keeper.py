@@ -148,10 +148,12 @@ class Keeper:
         """Watch a connection that was just accepted."""
         for queue, seconds in self._queues:
             at = record.opened + seconds
+            if not queue:  # else somebody is to be looked at before
+                self._next = min(self._next, at)
             queue[record] = at, None
-            self._next = min(self._next, at)
-        for rung in self._rung:
-            rung.set()
+        if self._rung:
+            for rung in self._rung:
+                rung.set()
 
     def leave(self, record: Connection) -> None:
         """Watch it no more. May be called in any thread, at any moment."""

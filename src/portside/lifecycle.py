@@ -21,6 +21,7 @@ class Run:
 
     Attributes:
         waker: wakes the run's loop.
+        stopping: True once somebody wants this run to end.
         drain: seconds that open handlers get once the loop has ended; None leaves them alone.
     """
 
@@ -29,26 +30,21 @@ class Run:
         self.process = os.getpid()
         self.thread = threading.get_ident()
         self.drain: float | None = None
-        self._stop = False
+        self.stopping = False
         self._left = threading.Event()
         self._ended = threading.Event()
-
-    @property
-    def stopping(self) -> bool:
-        """True once somebody wants this run to end."""
-        return self._stop
 
     def stop(self, drain: float | None = None) -> None:
         """Ask the loop to end, and to drain for `drain` seconds; the first request to drain decides how long."""
         if self.drain is None:
             self.drain = drain
-        self._stop = True
+        self.stopping = True
         self.waker.wake(Wish.STOP)
 
     def look(self) -> None:
         """Take the wishes in: what the loop does when its waker is readable."""
         if self.waker.collect():
-            self._stop = True
+            self.stopping = True
 
     def leave(self) -> None:
         """The loop is over and accepts nobody; a drain may follow."""

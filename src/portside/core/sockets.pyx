@@ -17,6 +17,7 @@ from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EALREADY, EBADF, EINPROGRESS, EINTR, EINVAL, EISCONN, errno
 from libc.math cimport INFINITY
 
+from portside.core.counting cimport Notes
 from portside.core.datagrams cimport Datagrams, address_of, sockaddr, sockaddr_storage, socklen_t
 from portside.core.hub cimport Channel, Hub, hub_here, in_green
 from portside.core.linux cimport monotonic
@@ -181,6 +182,19 @@ class GreenSocket(socket.socket):
         if stream.uncounted or stream.detached:
             return None
         return _UNKNOWN if stream.carries else (stream.received, stream.sent)
+
+    def tell_moved(self, notes, double since):
+        """Note the bytes that `moved` tells, and the seconds since then; False, and nothing, where there are none."""
+        cdef Stream stream
+        if type(notes) is not Notes or not isinstance(self._channel, Stream):
+            return False
+        stream = self._channel
+        if stream.uncounted or stream.detached or stream.carries:
+            return False
+        (<Notes>notes).received += stream.received
+        (<Notes>notes).sent += stream.sent
+        (<Notes>notes).add(monotonic() - since)
+        return True
 
     @property
     def has_deadline(self):

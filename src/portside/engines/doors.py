@@ -77,11 +77,11 @@ class GreenDoor(Door):
 
     def _let_in(self) -> bool:
         """Accept at most a batch; True when there may be more."""
-        accept_one, run, acceptor = self._engine.dispatcher.accept_one, self._run, self._acceptor
+        dispatcher, listener = self._engine.dispatcher, self._listener
         for _ in range(self._batch()):
-            if not (self._is_open() and self._knock()):
+            if not (self._is_open() and listener.knock()):
                 return False
-            accept_one(run, acceptor, self._dispatch)
+            dispatcher.accept_one(self._run, self._acceptor, self._dispatch)
         return True
 
     def _batch(self) -> int:
@@ -92,13 +92,13 @@ class GreenDoor(Door):
     def _is_open(self) -> bool:
         return not self._run.stopping and not self._acceptor.paused and self._engine.dispatcher.has_room()
 
-    def _knock(self) -> bool:
-        knocked: bool = self._engine.server.socket.knock()
-        return knocked
+    @property
+    def _listener(self) -> Any:
+        return self._engine.server.socket
 
     def wait(self, seconds: float | None) -> None:
         """Until there is something to see to, at most some seconds; a crowd at the door only waits for the others."""
-        listener: Any = self._engine.server.socket
+        listener = self._listener
         if self._crowded:
             core().hub.give_way()
         elif self._is_open() and listener.fileno() >= 0:
@@ -130,7 +130,7 @@ class DatagramDoor(GreenDoor):
     """
 
     def _let_in(self) -> bool:
-        if self._is_open() and self._knock():
+        if self._is_open() and self._listener.knock():
             self._engine.spawn(self._handle_round)
             return True
         return False

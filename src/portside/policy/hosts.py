@@ -7,12 +7,17 @@ IPv4 address is a `Family.V4` number wherever it comes from: a dual-stack listen
 import ipaddress
 import socket
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAPPED = 0xFFFF  # what stands above the 32 bits of an IPv4 address in ::ffff:0:0/96 (RFC 4291 section 2.5.5.2)
 _CUSTOMER = 64  # bits of an IPv6 address that its owner fills as it likes (RFC 6177)
+
+
+# Addresses whose host is remembered: who comes again costs a look into a table.
+HOSTS = 4_096
 
 
 class Family(IntEnum):
@@ -51,7 +56,14 @@ def address_of(client_address: object) -> Address | None:
 
 def host_of(client_address: object) -> int | None:
     """The number of the host that a client comes from; None where it has none, as Unix clients."""
-    address = address_of(client_address)
+    if not (isinstance(client_address, tuple) and client_address and isinstance(client_address[0], str)):
+        return None
+    return _host_named(client_address[0])
+
+
+@lru_cache(HOSTS)
+def _host_named(text: str) -> int | None:
+    address = parsed(text)
     return None if address is None else address.host
 
 
