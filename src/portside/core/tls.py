@@ -42,6 +42,8 @@ else:
 # Bytes of a file that are read and sent at once: four records.
 _BLOCK = 65_536
 
+_INET = (socket.AF_INET, socket.AF_INET6)
+
 # What is known of a connection only after its handshake.
 _ASKED_AFTER_HANDSHAKE = (
     "cipher",
@@ -196,6 +198,8 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
             suppress_ragged_eofs=self.suppress_ragged_eofs,
         )
         wrapped._records.owes_handshake = later
+        if wrapped.family in _INET:  # what follows the tickets must not wait for their acknowledgement
+            wrapped.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         return wrapped, address
 
     def _real_connect(self, address: Any, connect_ex: bool) -> Any:
