@@ -73,6 +73,17 @@ def test_answer_does_not_wait_for_the_tickets(kit: Kit, pki: PKI) -> None:
         assert ask(stand, pki.trusting()) == b"1\n"
 
 
+def test_client_that_comes_back_resumes_its_session(kit: Kit, pki: PKI) -> None:
+    context, session = pki.trusting(), None
+    with serving(kit, kit.handlers.Echo, tls=pki.tls()) as stand:
+        for resumed in (False, True, True):
+            with context.wrap_socket(stand.dial(), server_hostname="localhost", session=session) as client:
+                client.sendall(b"hello\n")
+                assert client.recv(100) == b"HELLO\n"
+                assert client.session_reused is resumed
+                session = client.session  # of which there is one more for each connection
+
+
 def test_certificate_by_name(kit: Kit, pki: PKI) -> None:
     with serving(kit, kit.handlers.Echo, tls=pki.named()) as stand:
         found = [shown(stand, pki.trusting(), name) for name in ("localhost", "SHOP.example.org", "a.example.net")]
