@@ -1,5 +1,8 @@
 """Handlers of these tests, blocking and as coroutines."""
 
+import socket
+from typing import Any
+
 from portside import (
     AsyncFramedRequestHandler,
     AsyncStreamRequestHandler,
@@ -30,6 +33,31 @@ class TellsAsync(AsyncStreamRequestHandler):
     async def handle(self) -> None:
         await self.reader.readline()
         self.writer.write(described(self.peer))
+
+
+class Hurries(StreamRequestHandler):
+    """Tells whether small writes leave at once; what was so before TLS began is told to who says STARTTLS."""
+
+    def handle(self) -> None:
+        if self.rfile.readline() == b"STARTTLS\n":
+            self.wfile.write(prompt(self.request))
+            self.start_tls()
+        self.wfile.write(prompt(self.request))
+
+
+class HurriesAsync(AsyncStreamRequestHandler):
+    """The same."""
+
+    async def handle(self) -> None:
+        if await self.reader.readline() == b"STARTTLS\n":
+            self.writer.write(b"?\n")
+            await self.start_tls()
+        self.writer.write(prompt(self.writer.get_extra_info("socket")))
+
+
+def prompt(sock: Any) -> bytes:
+    """A digit and a newline."""
+    return b"%d\n" % bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
 
 class Fails(StreamRequestHandler):

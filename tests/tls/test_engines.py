@@ -14,7 +14,7 @@ from portside.telemetry import CloseReason
 from tests.conftest import DEADLINE
 from tests.engines.instruments import BULK, PIECE, Journal, pattern
 from tests.engines.kit import Kit, Stand, reset, rest, serving
-from tests.tls.handlers import Fails, FailsAsync, Tells, TellsAsync
+from tests.tls.handlers import Fails, FailsAsync, Hurries, HurriesAsync, Tells, TellsAsync
 from tests.tls.kit import PKI, fingerprint_of, secured
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -65,6 +65,23 @@ def test_handler_is_told_who_is_there(kit: Kit, pki: PKI) -> None:
         assert ask(stand, context) == b"Ann TLSv1.3 TLS_AES_256_GCM_SHA384 spam/1 localhost\n"
         context = pki.trusting(version=ssl.TLSVersion.TLSv1_2)
         assert ask(stand, context, "127.0.0.1") == b"None TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 None None\n"
+
+
+def test_answer_does_not_wait_for_the_tickets(kit: Kit, pki: PKI) -> None:
+    """Nagle's algorithm would hold it back until the client has acknowledged them, which may take it 40 ms."""
+    with serving(kit, HurriesAsync if kit.is_async else Hurries, tls=pki.tls()) as stand:
+        assert ask(stand, pki.trusting()) == b"1\n"
+
+
+def test_client_that_comes_back_resumes_its_session(kit: Kit, pki: PKI) -> None:
+    context, session = pki.trusting(), None
+    with serving(kit, kit.handlers.Echo, tls=pki.tls()) as stand:
+        for resumed in (False, True, True):
+            with context.wrap_socket(stand.dial(), server_hostname="localhost", session=session) as client:
+                client.sendall(b"hello\n")
+                assert client.recv(100) == b"HELLO\n"
+                assert client.session_reused is resumed
+                session = client.session  # of which there is one more for each connection
 
 
 def test_certificate_by_name(kit: Kit, pki: PKI) -> None:

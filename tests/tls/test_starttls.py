@@ -11,7 +11,7 @@ from portside.telemetry import CloseReason
 from tests.conftest import DEADLINE
 from tests.engines.instruments import Journal
 from tests.engines.kit import Kit, asked, rest, serving
-from tests.tls.handlers import Starts, StartsAsync, StartsFramed, StartsFramedAsync
+from tests.tls.handlers import Hurries, HurriesAsync, Starts, StartsAsync, StartsFramed, StartsFramedAsync
 from tests.tls.kit import PKI, secured
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -42,6 +42,14 @@ def test_conversation(kit: Kit, pki: PKI, journal: Journal, scheme: str, framed:
         assert closed.reason == CloseReason.DONE
         assert scheme == "unix" or closed.bytes_out > 1000  # the certificate is among them
     assert journal.all("HandlerFailed") == []
+
+
+def test_small_writes_leave_at_once_from_then_on(kit: Kit, pki: PKI) -> None:
+    with serving(kit, HurriesAsync if kit.is_async else Hurries, tls=starting(pki)) as stand:
+        plain = stand.dial()
+        assert asked(plain, b"STARTTLS\n") in (b"0\n", b"?\n")  # without TLS it is as the handler says
+        with secured(plain, pki.trusting()) as client:
+            assert client.recv(100) == b"1\n"
 
 
 @pytest.mark.parametrize("framed", [False, True], ids=["lines", "frames"])

@@ -39,6 +39,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "Python.h":
     char *bytes_data "PyBytes_AS_STRING"(void *)
+    object call_with "PyObject_Call"(object function, tuple arguments, void *options)
 
 
 cdef enum:
@@ -56,6 +57,11 @@ cdef char wire[WIRE]
 # Where records are deciphered to: one for all connections, borrowed for as long as nobody waits.
 cdef bytearray _spare = bytearray(RECORD)
 
+# The arguments with which OpenSSL was last asked to read into that: mostly they are the same.
+cdef bytearray _first = _spare
+cdef Py_ssize_t _asked = 0
+cdef tuple _asking = ()
+
 _WantRead = ssl.SSLWantReadError
 _WantWrite = ssl.SSLWantWriteError
 
@@ -71,6 +77,17 @@ cdef int return_room(bytearray room) except -1:
     global _spare
     _spare = room
     return 0
+
+
+cdef tuple asking(Py_ssize_t size, bytearray room):
+    """The arguments of a read of `size` bytes into a room."""
+    global _asked, _asking
+    if room is not _first:
+        return (size, room)
+    if size != _asked:
+        _asked = size
+        _asking = (size, room)
+    return _asking
 
 
 cdef class Records(Layer):
@@ -96,6 +113,7 @@ cdef class Records(Layer):
     cdef readonly object failure
     cdef bint loaded  # OpenSSL may have something to give before more is received
     cdef bint alone  # ... which is what is left of one record
+    cdef bint unsaid  # OpenSSL may have something to say that nobody has asked it to
     cdef bint busy  # OpenSSL is at work, in some thread
     cdef bint writing  # some writer has its turn
     cdef object line  # of the writers that wait for theirs, or None
@@ -260,9 +278,13 @@ cdef class Records(Layer):
             return self.take_peeked(place, size)
         self.enter()
         try:
-            count = self.decipherer(size, room if start == 0 else PyMemoryView_FromMemory(place, size, PyBUF_WRITE))
+            if start == 0:
+                count = call_with(self.decipherer, asking(size, room), NULL)
+            else:
+                count = self.decipherer(size, PyMemoryView_FromMemory(place, size, PyBUF_WRITE))
         except _WantRead:
             self.loaded = False
+            self.unsaid = True
             return UNREADY
         except OSError as error:
             self.busy = False
@@ -271,6 +293,8 @@ cdef class Records(Layer):
             raise
         finally:
             self.busy = False
+        if not self.alone:
+            self.unsaid = True  # some of what came may have been no data
         if 0 < count < size and (self.alone or self.incoming.pending == 0):
             self.loaded = False
         return count
@@ -285,7 +309,7 @@ cdef class Records(Layer):
     cdef int more(self, Stream stream, double *by) except -1:
         """Receive records, waiting for the first byte; 0 at the end of the stream."""
         cdef Py_ssize_t count, size = WIRE
-        if not self.writing and (self.unsent is not None or self.outgoing.pending):
+        if not self.writing and (self.unsent is not None or self.unsaid):
             self.answer(stream, by)
         if self.exact or stream.patience == 0:  # a program that asks the kernel itself must find there what it has not read
             size = self.rest if self.rest else HEADER - self.headed
@@ -433,6 +457,7 @@ cdef class Records(Layer):
     cdef int answer(self, Stream stream, double *by) except -1:
         """Send what OpenSSL has to say while it reads, such as that it has changed its keys too."""
         self.begin_writing(stream)
+        self.unsaid = False
         try:
             self.push(stream, by)
         except ConnectionError:
@@ -516,7 +541,7 @@ cdef class Records(Layer):
         self.begin_writing(stream)
         self.exact = True
         try:
-            self.carry_out(stream, "shutdown", self.engine.shutdown)
+            self.carry_out(stream, "shutdown", self.engine.shutdown, False)
         finally:
             self.exact = False
             self.end_writing()
@@ -525,6 +550,19 @@ cdef class Records(Layer):
         if rest:
             stream.layer = Remains(rest)
             stream.drained = False
+
+    def say_goodbye(self, Stream stream not None):
+        """Tell the peer that nothing more comes, where that is possible at once; its own goodbye is not waited for."""
+        if self.writing or self.owes_handshake:
+            return
+        self.enter()
+        try:
+            self.engine.shutdown()
+        except OSError:
+            pass  # it has not heard the peer's, or nothing can be said any more
+        finally:
+            self.busy = False
+        self.part(stream)
 
     def join(self, Stream stream not None):
         """Lie between the stream and its descriptor from now on."""
@@ -540,26 +578,33 @@ cdef class Records(Layer):
         self.begin_writing(stream)
         try:
             if self.owes_handshake:
-                self.carry_out(stream, "handshake", self.engine.do_handshake)
+                self.carry_out(stream, "handshake", self.engine.do_handshake, True)
                 self.owes_handshake = False
         finally:
             self.end_writing()
         return 0
 
-    cdef object carry_out(self, Stream stream, str what, operation):
-        """Have OpenSSL do something; send and receive what it takes."""
+    cdef object carry_out(self, Stream stream, str what, operation, bint may_wait):
+        """Have OpenSSL do something; send and receive what it takes.
+
+        What it says last `may_wait` where no peer waits for it: a server's tickets in TLS 1.3 (RFC 8446, 4.6.1) leave
+        with what is written first. On their own they would cost a system call, and a client that says something and leaves
+        without having read them would end the connection with a reset.
+        """
         cdef double by = -1
         try:
             while not self.attempt(stream, operation):
                 self.push(stream, &by)
                 self.hear(stream, &by)
+            self.loaded = self.incoming.pending > 0
+            if may_wait and self.engine.server_side and self.engine.version() == "TLSv1.3":
+                return
             try:
                 self.push(stream, &by)
             except BrokenPipeError:
                 self.unsent = None  # it is done, and the next read tells: a client may leave right after its handshake
         except TimeoutError:
             raise TimeoutError(f"The {what} operation timed out") from None
-        self.loaded = self.incoming.pending > 0
 
     cdef bint attempt(self, Stream stream, operation) except -1:
         """Have OpenSSL do it; False where it has to hear more from the peer."""

@@ -42,6 +42,8 @@ else:
 # Bytes of a file that are read and sent at once: four records.
 _BLOCK = 65_536
 
+_INET = (socket.AF_INET, socket.AF_INET6)
+
 # What is known of a connection only after its handshake.
 _ASKED_AFTER_HANDSHAKE = (
     "cipher",
@@ -88,6 +90,8 @@ class _Giver:
 
     def __init__(self, sock: GreenSocket) -> None:
         self._sock = sock
+        self.family, self.type, self.proto = sock.family, sock.type, sock.proto
+        self.fileno, self.gettimeout, self.getsockopt = sock.fileno, sock.gettimeout, sock.getsockopt
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -111,6 +115,7 @@ class _OverMemory:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
+        self.check_hostname = context.check_hostname
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -196,6 +201,8 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
             suppress_ragged_eofs=self.suppress_ragged_eofs,
         )
         wrapped._records.owes_handshake = later
+        if wrapped.family in _INET:  # what follows the tickets must not wait for their acknowledgement
+            wrapped.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         return wrapped, address
 
     def _real_connect(self, address: Any, connect_ex: bool) -> Any:
@@ -235,6 +242,11 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
         self._records.unwrap(self._channel)
         self._records = self._sslobj = None
         return self
+
+    def say_goodbye(self) -> None:
+        """Tell the peer that nothing more comes, as far as that needs no waiting."""
+        if self._records is not None:
+            self._records.say_goodbye(self._channel)
 
     def shutdown(self, how: int) -> None:
         """Shut one or both halves of the connection, after what was written has left. There is no TLS afterwards."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from portside.engines import GreenMixIn, ThreadingMixIn
-from portside.policy.handshakes import TLSGate
+from portside.policy.handshakes import TICKETS, TLSGate
 from portside.servers import TCPServer
 
 
@@ -90,6 +90,7 @@ class HTTPSServer(HTTPServer):
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.certfile, self.keyfile, self.password)
         context.set_alpn_protocols(list(self.alpn_protocols))
+        context.num_tickets = TICKETS
         return context
 
 

@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 from portside.gates import TurnedAway
-from portside.policy.handshakes import turned_away
+from portside.policy.handshakes import send_promptly, turned_away
 from portside.telemetry import CloseReason
 
 
@@ -86,6 +86,7 @@ async def shake_hands_async(sock: Any, context: ssl.SSLContext, seconds: float) 
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     try:
+        send_promptly(sock)
         async with asyncio.timeout(seconds):
             transport, _ = await loop.connect_accepted_socket(
                 lambda: keeper, sock, ssl=context, ssl_handshake_timeout=2 * seconds
@@ -105,6 +106,7 @@ async def start_tls_async(
     """
     loop = asyncio.get_running_loop()
     try:
+        send_promptly(transport.get_extra_info("socket"))
         async with asyncio.timeout(seconds):
             secure = await loop.start_tls(
                 transport, protocol, context, server_side=True, ssl_handshake_timeout=2 * seconds

@@ -4,12 +4,17 @@ What a client does wrong is `TurnedAway`, with what it is told as: it fell silen
 """
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
 
 from portside.gates import Gate, TurnedAway
 from portside.telemetry import CloseReason
+
+# Session tickets that a client of TLS 1.3 is given after a full handshake, each of which costs a server some 14 us:
+# one for the next connection, which brings another (Go's number; OpenSSL's is 2).
+TICKETS = 1
 
 
 class TLSGate(Gate):
@@ -68,6 +73,7 @@ def shake_hands(sock: Any, context: ssl.SSLContext, seconds: float) -> ssl.SSLSo
     """
     usual = sock.gettimeout()
     try:
+        send_promptly(sock)
         tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
     except OSError as error:  # reset before it was asked anything
         raise turned_away(error, None) from error
@@ -78,6 +84,20 @@ def shake_hands(sock: Any, context: ssl.SSLContext, seconds: float) -> ssl.SSLSo
     except OSError as error:
         raise turned_away(error, tls) from error
     return tls
+
+
+def send_promptly(sock: Any) -> None:
+    """Have small records leave at once (TCP_NODELAY).
+
+    After its handshake a server says something that no client answers (session tickets, RFC 8446, 4.6.1). What follows
+    would wait until that is acknowledged: 40 ms with a client that has nothing to say itself. asyncio does the same,
+    but not for every socket.
+    """
+    if sock.family in _INET:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+
+
+_INET = (socket.AF_INET, socket.AF_INET6)
 
 
 def turned_away(error: OSError, request: Any) -> TurnedAway:
@@ -93,7 +113,10 @@ def turned_away(error: OSError, request: Any) -> TurnedAway:
 
 def say_goodbye(sock: Any) -> None:
     """Tell a TLS client that nothing more comes (close_notify, RFC 8446, 6.1); its own is not waited for."""
-    if isinstance(sock, ssl.SSLSocket):
+    at_once = getattr(sock, "say_goodbye", None)  # a green socket can; in blocking ones it takes a detour
+    if at_once is not None:
+        at_once()
+    elif isinstance(sock, ssl.SSLSocket):
         with contextlib.suppress(OSError, ValueError):  # it is gone, or has been told already
             sock.settimeout(0)
             sock.unwrap()

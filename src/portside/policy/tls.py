@@ -21,7 +21,7 @@ from portside.policy.certificates import (
     shown,
 )
 from portside.policy.contexts import ServerContexts
-from portside.policy.handshakes import TLSGate
+from portside.policy.handshakes import TICKETS, TLSGate
 
 # Of TLS 1.2: with forward secrecy and authenticated encryption, as Mozilla's "intermediate" recommends; without its DHE
 # suites, whose handshake costs a server ten times as much and which no client of the last ten years needs. TLS 1.3 has
@@ -173,6 +173,7 @@ class TLS:
         context.options |= ssl.OP_NO_RENEGOTIATION  # a client could make the server work without end (CVE-2011-1473)
         _configure(context, self.minimum_version, self.ciphers or CIPHERS, self.alpn)
         certificate.load_into(context)
+        context.num_tickets = TICKETS
         if self.client_ca is not None:
             _trust(context, self.client_ca)
             required = self.client_certificates is ClientCertificates.REQUIRED
