@@ -120,6 +120,30 @@ def test_environment_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert ended(process)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "variable", "endpoint"),
+    [
+        ("ctl health", "PORTSIDE_ADMIN", 9100),
+        ("ctl health", "PORTSIDE_ADMIN__ENDPOINT", 9100),
+        ("ctl 9200 health", "PORTSIDE_ADMIN", 9200),
+        ("ctl snapshot --limit 5", "PORTSIDE_ADMIN", 9100),
+        ("top", "PORTSIDE_ADMIN", 9100),
+        ("top --interval 5", "PORTSIDE_ADMIN", 9100),
+        ("top --interval 5 9200", "PORTSIDE_ADMIN", 9200),
+    ],
+)
+def test_whom_to_ask(words: str, variable: str, endpoint: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "9100")
+    assert parser().parse_args(words.split()).admin == Endpoint.parse(endpoint)
+
+
+@pytest.mark.parametrize("words", ["top", "ctl health"])
+def test_nobody_says_whom_to_ask(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(words.split())
+    assert "ADMIN" in capsys.readouterr().err
+
+
 # Links
 
 

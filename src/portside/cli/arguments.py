@@ -7,7 +7,7 @@ system or on other files is the commands' business.
 import argparse
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from portside.cli import examples
@@ -55,13 +55,17 @@ class _Command(ArgumentParser):
     Attributes:
         complete: adds what takes time to find, when it is needed.
         hides: what it adds is not part of the help, and is needed only where an option is not known without.
+        implies: what was meant by words of which some were left out.
     """
 
     complete: Callable[[ArgumentParser], None] | None = None
     hides: bool = False
+    implies: Callable[[list[str]], list[str]] | None = None
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.implies is not None:
+            args = self.implies(args)
         if self._is_asked or self._subparsers is not None:  # which take what follows them as it comes
             return super().parse_known_args(args, namespace)
         if self.complete is not None and not (self.hides and all(map(self._knows, args or ()))):
@@ -176,7 +180,7 @@ def _add_connect(commands: Any) -> None:
 
 def _add_ctl(commands: Any) -> None:
     command = _command(commands, "ctl", "give a command to a service that runs", examples.CTL, _ctl)
-    _add_admin_endpoint(command)
+    _add_admin_endpoint(command, before=("snapshot", *_WORDS, "drain", "close", "ban"))
     words = command.add_subparsers(title="what to do", metavar="COMMAND", dest="do", required=True)
     snapshot = words.add_parser("snapshot", help="what is served, and every open connection")
     snapshot.add_argument("--limit", metavar="N", type=count, default=1000, help="connections told of, at most")
@@ -209,8 +213,23 @@ def _add_top(commands: Any) -> None:
     )
 
 
-def _add_admin_endpoint(command: ArgumentParser) -> None:
-    command.add_argument("admin", metavar="ADMIN", type=remote, help="the service's admin endpoint, see --admin")
+def _add_admin_endpoint(command: Any, before: Sequence[str] = ()) -> None:
+    """Whom to ask; where nobody says it, the endpoint at which a service of this environment would have it.
+
+    Args:
+        command: which asks.
+        before: what it stands before, if anything does.
+    """
+    words = f"the service's admin endpoint, see --admin (default: [{_ADMIN[0]}])"
+    found = next((os.environ[name] for name in _ADMIN if os.environ.get(name)), None)
+    optional: dict[str, Any] = {"nargs": "?", "default": found} if found and not before else {}
+    command.add_argument("admin", metavar="ADMIN", type=remote, help=words, **optional)
+    if found and before:  # what stands first may be either of the two
+        command.implies = lambda args: [found, *args] if args and args[0] in before else args
+
+
+# Variables that say where a service's admin endpoint is to be.
+_ADMIN = ("PORTSIDE_ADMIN", "PORTSIDE_ADMIN__ENDPOINT")
 
 
 def _command(commands: Any, name: str, purpose: str, epilog: str, run: Callable[[Namespace], None]) -> ArgumentParser:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from portside.cli.failure import Failure, Refused
-from portside.cli.given import dest_of, every_path, flag_of, texts_of
+from portside.cli.given import dest_of, every_path, flag_of, texts_of, variable_of
 from portside.cli.serving import announce, counted, dump_on_request, explained, log_as, start, tell, tell_notes
 from portside.service.config.checking import outlook
 from portside.service.config.handling import opened_log
@@ -32,7 +32,13 @@ def add_options(command: ArgumentParser) -> None:
     group = command.add_argument_group("options, each as in the file; `off` stands for none")
     for path in every_path():
         words = tables()[path].words if path in tables() else options()[path].words
-        group.add_argument(flag_of(path), dest=dest_of(path), metavar="VALUE", default=SUPPRESS, help=_help(words))
+        group.add_argument(
+            flag_of(path),
+            dest=dest_of(path),
+            metavar="VALUE",
+            default=SUPPRESS,
+            help=f"{_help(words)} [{variable_of(path)}]",
+        )
 
 
 def _help(words: str) -> str:

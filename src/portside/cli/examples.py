@@ -70,6 +70,7 @@ examples:
   portside ctl unix:/run/app/admin.sock ban 192.0.2.7 --seconds 3600
   portside ctl 9100 close 1f3a-7f17a5344dc0-34c43bfd0
   portside ctl 9100 snapshot --limit 20
+  PORTSIDE_ADMIN=unix:/run/app/admin.sock portside ctl health
 
 Prints what the service replies: JSON, or for metrics Prometheus' text. Ends with 0 when it is done, 1 when it was
 refused, 2 when the command line cannot be, and 3 when nobody answers at ADMIN.

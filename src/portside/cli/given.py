@@ -9,7 +9,7 @@ from typing import Any
 from portside.cli.flags import FLAGS, LEVEL
 from portside.policy.limits import NO_LIMITS
 from portside.service.config.making import Configuration, configuration
-from portside.service.config.options import Path, options, tables
+from portside.service.config.options import PREFIX, Path, options, tables
 from portside.service.config.problems import ConfigError, Problem
 from portside.service.config.settings import CHOICES
 from portside.service.config.sources import Said, Source, from_command_line, from_environment
@@ -35,6 +35,11 @@ def every_path() -> Iterator[Path]:
 def flag_of(path: Path) -> str:
     """How an option is called on the command line."""
     return "--" + ".".join(path).replace("_", "-")
+
+
+def variable_of(path: Path) -> str:
+    """How it is called in the environment."""
+    return PREFIX + "__".join(path).upper()
 
 
 def dest_of(path: Path) -> str:
