@@ -120,6 +120,20 @@ def test_environment_of_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert ended(process)[0] == 0
 
 
+def test_folder_of_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTSIDE_FILE_OPTIONS__UPLOADS", "true")
+    monkeypatch.setenv("PORTSIDE_FILE_OPTIONS__OVERWRITE", "true")
+    words = ["http", "-d", str(tmp_path), "--upload-limit", "2G", "--cors", "*", "-H", "A", "b", "-H", "A", "c"]
+    [wanted] = configured(parser().parse_args(words), {"folder": str(tmp_path)}).services
+    assert wanted.changes["file_options"] == {
+        "uploads": True,
+        "overwrite": True,
+        "upload_limit": 2 << 30,
+        "cors_origins": ("*",),
+        "headers": (("A", "b"), ("A", "c")),
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "variable", "endpoint"),
     [

@@ -57,7 +57,7 @@ examples:
   portside http --upload --upload-limit 2G tcp://:8000
   portside http --tls=dev https://localhost:8443
   portside http --cgi "unix:/run/site.sock?mode=660"
-  portside http --file-options.headers '{ X-Frame-Options = "DENY" }' --file-options.listings false
+  portside http --cors "*" -H Cache-Control no-store --file-options.listings false
 
 Ranges, entity tags and compression need no option. Only this machine can reach it unless the endpoint says otherwise,
 as tcp://:8080 does. Every option of `portside run --help` is taken here, too. `python -m portside.http.server` takes

@@ -299,6 +299,18 @@ FOLDER = (
         words="let an upload replace a file",
         takes={"action": "store_const", "const": True},
     ),
+    Flag(
+        names=("-H", "--header"),
+        path=("file_options", "headers"),
+        words="a header field of every answer; may be given again",
+        takes={"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append"},
+    ),
+    Flag(
+        names=("--cors",),
+        path=("file_options", "cors_origins"),
+        words="let pages of this origin read the answers, as https://app.example; * is any; may be given again",
+        takes={"metavar": "ORIGIN", "action": "append"},
+    ),
 )
 
 FLAGS = (_engine(ENGINES), *GENERAL, *POLICIES, *WORKERS, *WEB, *FOLDER)

@@ -83,9 +83,8 @@ def _said(given: Namespace) -> Iterator[Said]:
     values = vars(given)
     for flag in FLAGS:
         if (value := values.get(flag.key)) is not None:
-            final = tuple(value) if isinstance(value, list) else value
             shown = value if isinstance(value, bool | int | float | list) else str(value)
-            yield Said(path=flag.path, value=final, where=flag.names[-1], raw=shown)
+            yield Said(path=flag.path, value=_frozen(value), where=flag.names[-1], raw=shown)
     if (level := values[LEVEL]) is not None:
         yield replace(_by_place(LEVEL, level, level), path=("logging", "level"))
     if given.tls is not None:
@@ -93,6 +92,11 @@ def _said(given: Namespace) -> Iterator[Said]:
         for name, file in {"cert": cert, "key": key}.items():
             if file:
                 yield Said(path=("tls", name), value=file, where="--tls", raw=file)
+
+
+def _frozen(value: Any) -> Any:
+    """What was given again and again, or in several words, as the dataclasses have it."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _switched_off(given: Namespace) -> Iterator[Said]:
