@@ -4,6 +4,7 @@ PYTHON ?= python3
 FUZZ_EXAMPLES ?= 20000
 FUZZ_SECONDS ?= 60
 CHAOS ?=
+TESTS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -63,8 +64,8 @@ format: $(READY) ## Rewrite the files in the house format
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-test-all: $(READY) ## All tests on every supported Python; one that is missing is a failure
-	@PYENV_VERSION="$(pyenv_versions)" $(BIN)/nox
+test-all: $(READY) ## All tests on every supported Python; TESTS="-k compat" or a path plays a part of them
+	@PYENV_VERSION="$(pyenv_versions)" $(BIN)/nox $(if $(TESTS),-- $(TESTS))
 
 bench: $(READY) ## Measure throughput, latency and memory
 	@for program in benchmarks/[!_]*.py; do echo "$$program"; $(BIN)/python -m benchmarks.$$(basename $$program .py) || exit; done

@@ -6,6 +6,7 @@ import nox
 
 nox.needs_version = ">=2026.4"
 nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"  # the package is installed anew each time, what it needs only where that has changed
 
 # Supported and required here; the newest one counts where it is installed, since few distributions carry it yet.
 PYTHONS = ["3.11", "3.12", "3.13"]

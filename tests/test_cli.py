@@ -20,17 +20,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portside.cli import conversation, main
-from portside.cli.arguments import ENGINES, parser
-from portside.cli.policies import access_of, limits_of
-from portside.dispatcher import DRAIN_SECONDS
+from portside.cli.arguments import parser
+from portside.cli.flags import ENGINES, FLAGS
+from portside.cli.given import configured
 from portside.endpoints import Endpoint
 from portside.policy.limits import NO_LIMITS, Limits
-from portside.service.description import EngineName
+from portside.service.config.kinds import OFF
+from portside.service.config.options import options
+from portside.service.description import EngineName, Service
 from tests.conftest import DEADLINE, pressed, wait_until
 
 PORTSIDE = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-m", "portside"]
 SECONDS = 40.0
-COMMANDS = ["serve", "wsgi", "echo", "time", "discard", "chargen", "connect"]
+COMMANDS = ["serve", "http", "wsgi", "echo", "time", "discard", "chargen", "connect"]
 HEAVY = ["asyncio", "concurrent.futures", "selectors", "socket", "ssl", "portside.servers", "portside.endpoints"]
 
 SHOUT = '''
@@ -205,9 +207,11 @@ def test_help_lists_the_commands() -> None:
 @pytest.mark.parametrize(
     "command", [(), *((name,) for name in COMMANDS)], ids=lambda words: " ".join(words) or "portside"
 )
-def test_examples_of_the_help_parse(command: tuple[str, ...]) -> None:
-    examples = re.findall(r"^  (?:.* \| )?portside (.*)$", help_of(*command), re.MULTILINE)
-    named = [shlex.split(example) for example in examples]
+def test_examples_of_the_help_parse(command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"^  (?:.* \| |PORTSIDE\w+=\S+ )?portside (.*)$", help_of(*command), re.MULTILINE)
+    named = [shlex.split(example, comments=True) for example in examples]
     assert [words for words in named if command in ((), (words[0],))]
     for words in named:
         if "--help" not in words:
@@ -228,11 +232,15 @@ def test_examples_of_the_help_parse(command: tuple[str, ...]) -> None:
     ],
 )
 def test_limits_and_access(arguments: str, limits: Limits | None, denied: list[str]) -> None:
-    options = parser().parse_args(["serve", "shout:Shout", "9000", *arguments.split()])
-    access = access_of(options)
+    service = described("serve", "shout:Shout", "9000", *arguments.split())
     hosts = ["10.1.2.3", "192.0.2.7", "192.0.2.8", "198.51.100.1"]
-    assert limits_of(options) == limits
-    assert [host for host in hosts if access.refusal(None, (host, 1))] == denied
+    assert service.limits == limits
+    assert [host for host in hosts if service.access and service.access.refusal(None, (host, 1))] == denied
+
+
+def described(*arguments: str) -> Service:
+    """What a command would serve."""
+    return configured(parser().parse_args(arguments), {"handler": "shout:Shout"}).alone
 
 
 def test_version() -> None:
@@ -278,8 +286,8 @@ def test_options_stand_anywhere(line: str, endpoints: list[str]) -> None:
 
 
 def test_options_of_a_service_stand_between_its_endpoints() -> None:
-    options = parser().parse_args(["echo", "9000", "--quiet", "9001", "--drain", "5"])
-    assert (len(options.endpoints), options.quiet, options.drain) == (2, True, 5.0)
+    given = parser().parse_args(["echo", "9000", "--quiet", "9001", "--drain", "5"])
+    assert (len(given.endpoints), vars(given)["logging.level"], given.drain) == (2, "error", 5.0)
 
 
 WRONG = {
@@ -302,7 +310,8 @@ WRONG = {
     "serve shout:Shout tcp://127.0.0.1:70000": "accepted is 0 to 65535",
     "echo": "required: ENDPOINT",
     "echo http://example.org": "tcp://HOST:PORT",
-    "echo 9000 --engine serial": "unrecognized arguments",
+    "echo 9000 --motor serial": "unrecognized arguments",
+    "echo 9000 --folder .": "unrecognized arguments",
     "connect": "required: ENDPOINT",
     "connect 9000 9001": "unrecognized arguments",
     "connect fd:3": "is a socket already",
@@ -328,7 +337,18 @@ def test_wrong_use_ends_the_process_with_2() -> None:
 
 def test_choices_and_defaults_are_the_services() -> None:
     assert get_args(EngineName) == ENGINES
-    assert parser().parse_args(["echo", "9000"]).drain == DRAIN_SECONDS
+    for flag in FLAGS:
+        option = options()[flag.path]
+        assert option.variable == flag.variable
+        if "choices" in flag.takes:
+            assert set(flag.takes["choices"]) <= {*re.findall(r'"(\w+)"', option.kind.accepted)}
+        if re.fullmatch(r"\d+M?|\w+ \d+", flag.default):
+            number, mebi = re.findall(r"(\d+)(M?)", flag.default)[0]
+            assert option.default == int(number) * (1024**2 if mebi else 1)
+        elif "choices" in flag.takes:
+            assert option.default == flag.default
+        elif OFF in option.kind.accepted and option.path[0] == "limits":
+            assert option.default is None
 
 
 # Serving

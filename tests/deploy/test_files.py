@@ -167,16 +167,3 @@ def test_variables_of_the_containers_are_options() -> None:
     [container] = manifest("deployment")["spec"]["template"]["spec"]["containers"]
     said = from_environment({each["name"]: each["value"] for each in container["env"]}, [])
     assert (said.problems, len(said.common)) == ([], len(container["env"]))
-
-
-# nginx
-
-
-def test_nginx_accepts_it(tmp_path: Path) -> None:
-    nginx = tool("nginx", "apt install nginx")
-    module = Path("/usr/share/nginx/modules/ngx_stream_module.so")
-    if not module.exists():
-        pytest.skip("nginx has no stream module: apt install libnginx-mod-stream")
-    text = (DEPLOY / "nginx" / "nginx.conf").read_text(encoding="utf-8")
-    (tmp_path / "nginx.conf").write_text(text.replace("modules/", f"{module.parent}/"), encoding="utf-8")
-    ran(nginx, "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-g", f"pid {tmp_path}/pid; error_log stderr;")

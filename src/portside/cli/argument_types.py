@@ -4,11 +4,10 @@ import math
 import os
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from portside.endpoints import Endpoint
-    from portside.service.admin.options import Admin
 
 
 def endpoint(text: str) -> "Endpoint":
@@ -27,16 +26,6 @@ def remote(text: str) -> "Endpoint":
     if found.scheme in ("fd", "systemd"):
         raise ArgumentTypeError(f"{found} is a socket already: name a server's endpoint, as in tcp://127.0.0.1:9000")
     return found
-
-
-def admin(text: str) -> "Admin":
-    """Where the admin endpoint is to be."""
-    from portside.service.admin.options import Admin
-
-    try:
-        return Admin.parse(endpoint(text))
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
 
 
 def handler_name(text: str) -> Sequence[str]:
@@ -66,6 +55,17 @@ def network(text: str) -> str:
     return text
 
 
+def rule(text: str) -> str:
+    """A network that is let in or kept out, as it was written."""
+    from portside.policy.hosts import network
+
+    try:
+        network(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
+
+
 def count(text: str) -> int:
     """A whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
@@ -74,25 +74,29 @@ def count(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """A number of bytes."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
-    if not number.isdecimal() or int(number) < 1:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of bytes, as 536870912, 512M or 2G")
-    return int(number) * _UNITS[unit]
+    """A number of bytes; as in a file, and with the letters that `dd` and `docker` know."""
+    from portside.service.config.kinds import kind_of
 
-
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+    wanted = f"{text}iB" if text[-1:] in ("K", "M", "G") else text
+    return int(_read(kind_of("max_memory", int), wanted, 1, "a number of bytes, as 536870912, 512M or 2G"))
 
 
 def seconds(text: str) -> float:
-    """A number of seconds, 0 or more."""
+    """A number of seconds, 0 or more; as in a file."""
+    from portside.service.config.kinds import kind_of
+
+    return float(_read(kind_of("drain", float), text, 0, "a number of seconds, 0 or more, as 30, 0.5, 500ms or 5min"))
+
+
+def _read(kind: Any, text: str, least: float, accepted: str) -> float:
+    """A number of a kind of the configuration's."""
     try:
-        seconds = float(text)
+        found: float = kind.of_text(text)
+        if least <= found < math.inf:
+            return found
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not accepted; accepted is a number of seconds, 0 or more")
-    return seconds
+        pass
+    raise ArgumentTypeError(f"{text!r} is not accepted; accepted is {accepted}")
 
 
 def some_seconds(text: str) -> float:

@@ -7,37 +7,19 @@ system or on other files is the commands' business.
 import argparse
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from portside.cli import examples
-from portside.cli.argument_types import (
-    admin,
-    count,
-    endpoint,
-    folder,
-    handler_name,
-    network,
-    remote,
-    seconds,
-    size,
-    some_seconds,
-)
-from portside.cli.policies import add_policy_options
+from portside.cli.argument_types import count, endpoint, handler_name, remote, seconds, some_seconds
+from portside.cli.flags import BLOCKING_ENGINES, ENGINES, FOLDER, WEB, add, add_serving_options
 
-if TYPE_CHECKING:
-    pass
-
-ENGINES = ("serial", "threads", "forks", "green", "async")
-BALANCES = ("shared", "reuseport")
-BLOCKING_ENGINES = tuple(each for each in ENGINES if each != "async")  # an application is no coroutine
-
-# Of the four diagnostic services: what each does, and where it is told.
+# Of the four diagnostic services: what each does, where it is told, and its name in portside.apps.diagnostics.
 _DIAGNOSTICS = {
-    "echo": ("send back what arrives", "RFC 862"),
-    "time": ("tell the time, in words", "the daytime protocol, RFC 867"),
-    "discard": ("throw away what arrives", "RFC 863"),
-    "chargen": ("send printable characters", "RFC 864"),
+    "echo": ("send back what arrives", "RFC 862", "ECHO"),
+    "time": ("tell the time, in words", "the daytime protocol, RFC 867", "DAYTIME"),
+    "discard": ("throw away what arrives", "RFC 863", "DISCARD"),
+    "chargen": ("send printable characters", "RFC 864", "CHARGEN"),
 }
 
 
@@ -69,21 +51,34 @@ class _Command(ArgumentParser):
     """A command whose options may stand anywhere, also between the handler and the endpoints.
 
     `ArgumentParser` takes positional arguments as they come together, and by then gives none to what may have none.
+
+    Attributes:
+        complete: adds what takes time to find, when it is needed.
+        hides: what it adds is not part of the help, and is needed only where an option is not known without.
+        implies: what was meant by words of which some were left out.
     """
 
-    complete: Callable[[ArgumentParser], None] | None = None  # adds what takes time to find, when it is needed
+    complete: Callable[[ArgumentParser], None] | None = None
+    hides: bool = False
+    implies: Callable[[list[str]], list[str]] | None = None
     _is_asked = False  # `parse_known_intermixed_args` may ask `parse_known_args` in its turn
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.implies is not None:
+            args = self.implies(args)
         if self._is_asked or self._subparsers is not None:  # which take what follows them as it comes
             return super().parse_known_args(args, namespace)
-        if self.complete is not None:
+        if self.complete is not None and not (self.hides and all(map(self._knows, args or ()))):
             self.complete(self)
+            self.complete = None
         self._is_asked = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._is_asked = False
+
+    def _knows(self, word: str) -> bool:
+        return not word.startswith("--") or word.partition("=")[0] in self._option_string_actions
 
 
 class _Version(argparse.Action):
@@ -98,18 +93,12 @@ def _add_serve(commands: Any) -> None:
     command = _command(commands, "serve", "serve a handler", examples.SERVE, _serve)
     command.add_argument("handler", metavar="MODULE:HANDLER", type=handler_name, help="what handles a request")
     _add_endpoints(command)
-    command.add_argument(
-        "--engine", choices=ENGINES, default="threads", help="how handlers run side by side (default: %(default)s)"
-    )
     _add_serving_options(command)
 
 
 def _add_http(commands: Any) -> None:
     command = _command(commands, "http", "serve the files of a folder over HTTP", examples.HTTP, _http)
-    command.add_argument(
-        "-d", "--directory", metavar="FOLDER", type=folder, default=".", help="what is served (default: this folder)"
-    )
-    command.add_argument("--cgi", action="store_true", help="run the scripts in its cgi-bin and htbin, too")
+    add(command, FOLDER)
     _add_web_options(command)
 
 
@@ -126,22 +115,21 @@ def _add_web_options(command: ArgumentParser) -> None:
         nargs="*",
         default=[],
         type=endpoint,
-        help="where to listen: see `portside --help` (default: 8000)",
+        help=f"{_WHERE} (default: 8000) [{_ENDPOINTS}]",
     )
-    command.add_argument(
-        "--engine",
-        choices=BLOCKING_ENGINES,
-        default="threads",
-        help="how answers are made side by side (default: %(default)s)",
-    )
-    command.add_argument("--access-log", metavar="FILE", help="write a line for each request; - is standard output")
-    command.add_argument(
-        "--log-form",
-        choices=("common", "combined", "json"),
-        default="combined",
-        help="what those lines look like (default: %(default)s)",
-    )
-    _add_serving_options(command)
+    add(command, WEB)
+    _add_serving_options(command, BLOCKING_ENGINES)
+
+
+def _add_serving_options(command: Any, engines: Iterable[str] = ENGINES) -> None:
+    add_serving_options(command, engines)
+    command.complete, command.hides = _add_every_option, True
+
+
+def _add_every_option(command: ArgumentParser) -> None:
+    from portside.cli.given import add_every_option
+
+    add_every_option(command)
 
 
 def _add_configured(commands: Any) -> None:
@@ -160,7 +148,7 @@ def _add_options(command: ArgumentParser) -> None:
 
 
 def _add_diagnostic(commands: Any, name: str) -> None:
-    purpose, source = _DIAGNOSTICS[name]
+    purpose, source, _ = _DIAGNOSTICS[name]
     shown = examples.DIAGNOSTIC.format(name=name)
     command = _command(commands, name, f"{purpose} ({source})", shown, _diagnose)
     _add_endpoints(command)
@@ -192,7 +180,7 @@ def _add_connect(commands: Any) -> None:
 
 def _add_ctl(commands: Any) -> None:
     command = _command(commands, "ctl", "give a command to a service that runs", examples.CTL, _ctl)
-    _add_admin_endpoint(command)
+    _add_admin_endpoint(command, before=("snapshot", *_WORDS, "drain", "close", "ban"))
     words = command.add_subparsers(title="what to do", metavar="COMMAND", dest="do", required=True)
     snapshot = words.add_parser("snapshot", help="what is served, and every open connection")
     snapshot.add_argument("--limit", metavar="N", type=count, default=1000, help="connections told of, at most")
@@ -225,8 +213,23 @@ def _add_top(commands: Any) -> None:
     )
 
 
-def _add_admin_endpoint(command: ArgumentParser) -> None:
-    command.add_argument("admin", metavar="ADMIN", type=remote, help="the service's admin endpoint, see --admin")
+def _add_admin_endpoint(command: Any, before: Sequence[str] = ()) -> None:
+    """Whom to ask; where nobody says it, the endpoint at which a service of this environment would have it.
+
+    Args:
+        command: which asks.
+        before: what it stands before, if anything does.
+    """
+    words = f"the service's admin endpoint, see --admin (default: [{_ADMIN[0]}])"
+    found = next((os.environ[name] for name in _ADMIN if os.environ.get(name)), None)
+    optional: dict[str, Any] = {"nargs": "?", "default": found} if found and not before else {}
+    command.add_argument("admin", metavar="ADMIN", type=remote, help=words, **optional)
+    if found and before:  # what stands first may be either of the two
+        command.implies = lambda args: [found, *args] if args and args[0] in before else args
+
+
+# Variables that say where a service's admin endpoint is to be.
+_ADMIN = ("PORTSIDE_ADMIN", "PORTSIDE_ADMIN__ENDPOINT")
 
 
 def _command(commands: Any, name: str, purpose: str, epilog: str, run: Callable[[Namespace], None]) -> ArgumentParser:
@@ -245,75 +248,14 @@ def _add_endpoints(command: ArgumentParser) -> None:
     command.add_argument(
         "endpoints",
         metavar="ENDPOINT",
-        nargs="*" if "LISTEN_FDS" in os.environ else "+",  # systemd has sockets for us
+        nargs="*" if {"LISTEN_FDS", _ENDPOINTS} & {*os.environ} else "+",  # systemd has sockets for us
         type=endpoint,
-        help="where to listen: see `portside --help`",
+        help=f"{_WHERE} [{_ENDPOINTS}]",
     )
 
 
-def _add_serving_options(command: ArgumentParser) -> None:
-    command.add_argument(
-        "--tls",
-        metavar="CERT[,KEY]",
-        help="encrypt connections with this certificate chain (PEM) and key; `dev` makes a self-signed certificate",
-    )
-    command.add_argument(
-        "--max-handlers",
-        metavar="N",
-        type=count,
-        help="handlers at once, at each endpoint; further clients wait (default: 10000 threads or tasks, 40 processes)",
-    )
-    command.add_argument(
-        "--drain",
-        metavar="SECONDS",
-        type=seconds,
-        default=30.0,
-        help="time for handlers to finish at the end (default: %(default)g)",
-    )
-    command.add_argument(
-        "--admin",
-        metavar="ENDPOINT",
-        type=admin,
-        help="where metrics, health, a page and commands are: a loopback port, or a Unix socket (gets mode 600)",
-    )
-    command.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        default="text",
-        help="what lines of the log look like (default: %(default)s)",
-    )
-    command.add_argument(
-        "--proxy-protocol",
-        metavar="NETWORK",
-        action="append",
-        type=network,
-        help="clients come through proxies in this network (may be given again), which say who they are; nobody else "
-        "is served",
-    )
-    add_policy_options(command, count=count, seconds=some_seconds)
-    _add_worker_options(command)
-    loudness = command.add_mutually_exclusive_group()
-    loudness.add_argument("-v", "--verbose", action="store_true", help="tell of every connection, too")
-    loudness.add_argument("-q", "--quiet", action="store_true", help="tell of nothing but errors")
-
-
-def _add_worker_options(command: ArgumentParser) -> None:
-    command.add_argument(
-        "--workers", metavar="N", type=count, help="serve in N processes below a supervisor (default: in this process)"
-    )
-    command.add_argument(
-        "--balance",
-        choices=BALANCES,
-        help="one queue of clients for all workers, or one for each, dealt out by the kernel (default: shared)",
-    )
-    command.add_argument(
-        "--max-connections-per-worker", metavar="N", type=count, help="replace a worker after so many connections"
-    )
-    command.add_argument(
-        "--max-memory", metavar="BYTES", type=size, help="replace a worker with so much memory; 512M and 2G will do"
-    )
-    command.add_argument("--user", metavar="USER", help="whose rights to keep once the endpoints are bound")
-    command.add_argument("--group", metavar="GROUP", help="and which group's (default: the user's)")
+_WHERE = "where to listen: see `portside --help`"
+_ENDPOINTS = "PORTSIDE_ENDPOINTS"
 
 
 # What the commands do
@@ -322,19 +264,19 @@ def _add_worker_options(command: ArgumentParser) -> None:
 def _serve(options: Namespace) -> None:
     from portside.cli.serving import serve
 
-    serve(options)
+    serve(options, {"handler": ":".join(options.handler)})
 
 
 def _http(options: Namespace) -> None:
-    from portside.cli.folder import serve_folder
+    from portside.cli.serving import serve_folder
 
     serve_folder(options)
 
 
 def _wsgi(options: Namespace) -> None:
-    from portside.cli.web import serve_application
+    from portside.cli.serving import serve
 
-    serve_application(options)
+    serve(options, {"wsgi": ":".join(options.application)})
 
 
 def _configured(options: Namespace) -> None:
@@ -344,9 +286,10 @@ def _configured(options: Namespace) -> None:
 
 
 def _diagnose(options: Namespace) -> None:
-    from portside.cli.serving import diagnose
+    from portside.cli.serving import serve
 
-    diagnose(options)
+    *_, name = _DIAGNOSTICS[options.command]
+    serve(options, {"handler": f"portside.apps.diagnostics:{name}"}, title=options.command)
 
 
 def _connect(options: Namespace) -> None:

@@ -3,18 +3,18 @@
 import contextlib
 import os
 import signal
-import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from portside.cli.failure import Failure
-from portside.cli.serving import announce, dump_on_request, explained, log_as, start
+from portside.cli.failure import Failure, Refused
+from portside.cli.given import dest_of, every_path, flag_of, texts_of, variable_of
+from portside.cli.serving import announce, counted, dump_on_request, explained, log_as, start, tell, tell_notes
 from portside.service.config.checking import outlook
 from portside.service.config.handling import opened_log
 from portside.service.config.making import Configuration, Wanted, configuration
 from portside.service.config.options import options, tables
-from portside.service.config.problems import ConfigError, Problem
+from portside.service.config.problems import ConfigError
 from portside.service.config.settings import RequestLog
 from portside.service.config.sources import FILE, Source, from_command_line, from_environment, from_file
 from portside.service.description import Service
@@ -27,26 +27,18 @@ from portside.service.several import Several
 DEFAULT_FILE = "portside.toml"
 
 
-class Refused(Failure):
-    """A configuration that cannot be: nothing was started."""
-
-    code = 2
-
-
 def add_options(command: ArgumentParser) -> None:
     """Every option of a configuration, under its path's name."""
     group = command.add_argument_group("options, each as in the file; `off` stands for none")
-    for table in tables().values():
-        flag = "--" + ".".join(table.path).replace("_", "-")
-        group.add_argument(flag, dest=_dest(table.path), metavar="VALUE", default=SUPPRESS, help=_help(table.words))
-    for option in options().values():
+    for path in every_path():
+        words = tables()[path].words if path in tables() else options()[path].words
         group.add_argument(
-            option.flag, dest=_dest(option.path), metavar="VALUE", default=SUPPRESS, help=_help(option.words)
+            flag_of(path),
+            dest=dest_of(path),
+            metavar="VALUE",
+            default=SUPPRESS,
+            help=f"{_help(words)} [{variable_of(path)}]",
         )
-
-
-def _dest(path: tuple[str, ...]) -> str:
-    return "option:" + ".".join(path)
 
 
 def _help(words: str) -> str:
@@ -67,17 +59,22 @@ def run(given: Namespace) -> None:
     try:
         wanted = _read(given)
     except ConfigError as error:
-        _tell(error.problems)
-        raise Refused(f"nothing was started: {_count(error.problems)}") from error
+        tell(error.problems)
+        raise Refused(f"nothing was started: {counted(error.problems)}") from error
     log_as(wanted.log.level, wanted.log.format)
-    for note in wanted.notes:
-        print(f"portside: {note}", file=sys.stderr)
+    tell_notes(wanted)
     if len(wanted.services) == 1:
         quiet = wanted.log.level == "error"
         [one] = wanted.services
         if one.service.workers is None:
             _note_hangups()
-        start(wanted.alone, title=one.title, quiet=quiet, renew=lambda service: _renewed(given, service))
+        start(
+            wanted.alone,
+            title=one.title,
+            quiet=quiet,
+            is_web=one.is_web,
+            renew=lambda service: _renewed(given, service),
+        )
     else:
         _run_several(wanted)
 
@@ -91,24 +88,15 @@ def check(given: Namespace) -> None:
     try:
         wanted = _read(given)
     except ConfigError as error:
-        _tell(error.problems)
-        raise Failure(_count(error.problems)) from error
+        tell(error.problems)
+        raise Failure(counted(error.problems)) from error
     expected = outlook(wanted)
     for line in (*expected.lines, *wanted.notes):
         print(line)
     if expected.problems:
-        _tell(expected.problems)
-        raise Failure(_count(expected.problems))
+        tell(expected.problems)
+        raise Failure(counted(expected.problems))
     print(f"{_file(given) or 'the configuration'} is right")
-
-
-def _tell(problems: tuple[Problem, ...]) -> None:
-    for each in problems:
-        print(each, file=sys.stderr)
-
-
-def _count(problems: tuple[Problem, ...]) -> str:
-    return "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
 
 
 # What was said
@@ -124,8 +112,7 @@ def _read(given: Namespace) -> Configuration:
     file = _file(given)
     in_file = Source() if file is None else from_file(_text_of(file), file)
     around = from_environment(os.environ, list(in_file.services))
-    said = {path: vars(given)[_dest(path)] for path in [*tables(), *options()] if _dest(path) in vars(given)}
-    return configuration([in_file, around, from_command_line(said)])
+    return configuration([in_file, around, from_command_line(texts_of(given))])
 
 
 def _file(given: Namespace) -> str | None:
@@ -177,12 +164,12 @@ def _run_several(wanted: Configuration) -> None:
             dump_on_request()
         _note_hangups()
 
-        def tell(_: Any) -> None:
+        def announce_all(_: Any) -> None:
             for each, running in pairs:
-                announce(each.title, each.service, running.endpoints)
+                announce(each.title, each.service, running.endpoints, is_web=each.is_web)
 
         several = Several([running for _, running in pairs])
-        run_alone(several, tell if wanted.log.level != "error" else lambda _: None)
+        run_alone(several, announce_all if wanted.log.level != "error" else lambda _: None)
 
 
 def _open_log(stack: contextlib.ExitStack, log: RequestLog | None) -> None:
@@ -204,7 +191,7 @@ def _bound(stack: contextlib.ExitStack, wanted: Wanted) -> Running:
 def _note_hangups() -> None:
     """SIGHUP, which would else end the process, says why it does nothing here."""
 
-    def tell(*_: object) -> None:
+    def note(*_: object) -> None:
         os.write(2, b"portside: SIGHUP does nothing without workers: start the service anew to read its file again\n")
 
-    signal.signal(signal.SIGHUP, tell)
+    signal.signal(signal.SIGHUP, note)

@@ -21,10 +21,12 @@ examples:
   portside serve shout:Shout tcp://:9000 "unix:/run/shout.sock?mode=660" --max-handlers 500
   portside serve chat.server:Chat 9000 --engine async --drain 5 --verbose
   portside serve shout:Shout "tls://:9000?cert=cert.pem&key=key.pem"
+  PORTSIDE_ENGINE=green portside serve shout:Shout 9000 --limits.burst-per-host 20
 
 HANDLER is a handler class (or any callable of a request, its client's address and the server) of the module, which is
 looked for in the current directory first. Ctrl-C or SIGTERM ends it: handlers have --drain seconds to finish. A second
-one ends what is left at once.
+one ends what is left at once. The command line comes before the variables of the environment that stand in brackets;
+every option of `portside run --help` is taken here, too.
 """
 
 WSGI = """\
@@ -49,13 +51,17 @@ What the command line says holds before the environment, and that before the fil
 
 HTTP = """\
 examples:
-  portside http
-  portside http --directory site tcp://:8080 --access-log -
-  portside http --cgi "unix:/run/site.sock?mode=660"
+  portside http                # this folder, for this machine, at http://127.0.0.1:8000/
+  portside http tcp://:8080    # for the network; the link for other machines is told
+  portside http --directory site --access-log - 8080
+  portside http --upload --upload-limit 2G tcp://:8000
   portside http --tls=dev https://localhost:8443
+  portside http --cgi "unix:/run/site.sock?mode=660"
+  portside http --cors "*" -H Cache-Control no-store --file-options.listings false
 
-Only this machine can reach it unless the endpoint says otherwise, as tcp://:8080 does. `python -m portside.http.server`
-takes the options of `python -m http.server`, TLS included.
+Ranges, entity tags and compression need no option. Only this machine can reach it unless the endpoint says otherwise,
+as tcp://:8080 does. Every option of `portside run --help` is taken here, too. `python -m portside.http.server` takes
+the options of `python -m http.server`.
 """
 
 CTL = """\
@@ -64,6 +70,7 @@ examples:
   portside ctl unix:/run/app/admin.sock ban 192.0.2.7 --seconds 3600
   portside ctl 9100 close 1f3a-7f17a5344dc0-34c43bfd0
   portside ctl 9100 snapshot --limit 20
+  PORTSIDE_ADMIN=unix:/run/app/admin.sock portside ctl health
 
 Prints what the service replies: JSON, or for metrics Prometheus' text. Ends with 0 when it is done, 1 when it was
 refused, 2 when the command line cannot be, and 3 when nobody answers at ADMIN.

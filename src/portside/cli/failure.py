@@ -15,3 +15,9 @@ class Unreachable(Failure):
     """Nobody answers where an admin endpoint should be."""
 
     code = 3
+
+
+class Refused(Failure):
+    """A configuration that cannot be: nothing was started."""
+
+    code = 2

@@ -1,75 +1,99 @@
-"""`portside serve` and the diagnostic services: from the command line to a service that signals end."""
+"""`portside serve`, `http`, `wsgi` and the diagnostic services: from the command line to a service that signals end."""
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from portside.apps.diagnostics import DIAGNOSTICS
-from portside.cli.failure import Failure
-from portside.cli.policies import access_of, limits_of
-from portside.cli.tls import tls_of
+from portside.cli.failure import Failure, Refused
+from portside.cli.given import configured
+from portside.cli.links import links
 from portside.endpoints import Endpoint
-from portside.policy.proxy_protocol import ProxyProtocol
+from portside.service.config.making import Configuration
+from portside.service.config.problems import ConfigError, Problem
 from portside.service.description import Service
-from portside.service.encryption import HTTP
-from portside.service.loading import Deferred, LoadError
+from portside.service.loading import LoadError
 from portside.service.serving import bound, run_alone
 from portside.service.supervisor import Renew, Supervisor
-from portside.service.systemd import listening
 from portside.service.workers import Workers
 from portside.telemetry.jsonlog import attach_json
 from portside.telemetry.logging import attach
 
 _T = TypeVar("_T")
 
-_WEB = ("http", "wsgi")  # the commands that speak HTTP
+# In the environment: which folder `portside http` serves, where the command line does not say.
+_FOLDER = "PORTSIDE_FOLDER"
 
 
-def serve(options: Namespace) -> None:
-    """Serve the handler that the command line names, until a signal ends it.
-
-    Raises:
-        Failure: there is no such handler, it does not fit, or an endpoint cannot be bound.
-    """
-    run(Deferred.named(":".join(options.handler)), options.engine, options)
-
-
-def diagnose(options: Namespace) -> None:
-    """Serve the diagnostic that the command is called after, until a signal ends it.
-
-    Raises:
-        Failure: an endpoint cannot be bound.
-    """
-    handler = DIAGNOSTICS[options.command]
-    run(Deferred(opened=lambda: contextlib.nullcontext(handler), name=options.command), "threads", options)
-
-
-def run(handler: Deferred, engine: Any, options: Namespace) -> None:
-    """Serve a handler at the endpoints of the command line, until a signal ends it.
+def serve(options: Namespace, served: Mapping[str, str], title: str = "") -> None:
+    """Serve what the command line names, until a signal ends it.
 
     Args:
-        handler: makes the handler, in the process that serves.
-        engine: how handlers run side by side.
         options: the command line.
+        served: what is served, by the name of its option, as `{"wsgi": "shop:app"}`.
+        title: how it is announced; "" as it is called itself.
 
     Raises:
-        Failure: it does not fit, or an endpoint cannot be bound.
+        Refused: the command line or the environment cannot be; all that is wrong was told.
+        Failure: there is nothing of that name, it does not fit, or an endpoint cannot be bound.
     """
-    log_as("error" if options.quiet else "debug" if options.verbose else "warning", options.log_format)
-    start(explained(lambda: _described(handler, engine, options)), title=handler.name, quiet=options.quiet)
+    wanted = explained_at_once(lambda: configured(options, served))
+    log_as(wanted.log.level, wanted.log.format)
+    tell_notes(wanted)
+    [one] = wanted.services
+    start(wanted.alone, title=title or one.title, quiet=wanted.log.level == "error", is_web=one.is_web)
 
 
-def start(service: Service, *, title: str, quiet: bool, renew: Renew | None = None) -> None:
+def serve_folder(options: Namespace) -> None:
+    """Serve the files of a folder over HTTP, until a signal ends it; raises as `serve`."""
+    said = vars(options)["folder"]
+    serve(options, {"folder": os.environ.get(_FOLDER, ".") if said is None else said})
+
+
+def explained_at_once(read: Callable[[], Configuration]) -> Configuration:
+    """What was configured; a single mistake is told in one sentence, several with a line for each.
+
+    Raises:
+        Refused: it cannot be.
+    """
+    try:
+        return read()
+    except ConfigError as error:
+        if len(error.problems) == 1:
+            raise Refused(str(error.problems[0])) from error
+        tell(error.problems)
+        raise Refused(f"nothing was started: {counted(error.problems)}") from error
+
+
+def tell(problems: tuple[Problem, ...]) -> None:
+    """Say all that is wrong."""
+    for each in problems:
+        print(each, file=sys.stderr)
+
+
+def counted(problems: tuple[Problem, ...]) -> str:
+    """How much is wrong."""
+    return "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+
+
+def tell_notes(wanted: Configuration) -> None:
+    """Say what is no mistake, and worth to know."""
+    for note in wanted.notes:
+        print(f"portside: {note}", file=sys.stderr)
+
+
+def start(service: Service, *, title: str, quiet: bool, is_web: bool = False, renew: Renew | None = None) -> None:
     """Serve until a signal ends it.
 
     Args:
         service: what is served; its handler is made in the process that serves.
         title: how it is announced.
         quiet: do not announce it.
+        is_web: a browser can show it.
         renew: makes the service anew for a reload, where there are workers; None keeps it.
 
     Raises:
@@ -78,7 +102,7 @@ def start(service: Service, *, title: str, quiet: bool, renew: Renew | None = No
 
     def tell(endpoints: tuple[Endpoint, ...]) -> None:
         if not quiet:
-            announce(title, service, endpoints)
+            announce(title, service, endpoints, is_web=is_web)
 
     if service.workers is not None:
         supervisor = explained(lambda: Supervisor(service, ready=lambda each: tell(each.endpoints), renew=renew))
@@ -97,17 +121,15 @@ def start(service: Service, *, title: str, quiet: bool, renew: Renew | None = No
         run_alone(running, tell)
 
 
-def default_endpoints(port: int) -> list[Endpoint]:
-    """Where to serve when nobody says where: at systemd's sockets, or else at a port of the loopback interface."""
-    return list(listening(())) or [Endpoint.parse(port)]
-
-
-def announce(name: str, service: Service, endpoints: tuple[Endpoint, ...]) -> None:
-    """Say where a service is, a line for each endpoint."""
+def announce(name: str, service: Service, endpoints: tuple[Endpoint, ...], *, is_web: bool = False) -> None:
+    """Say where a service is, a line for each endpoint; and of one for browsers, what to open."""
     workers = Workers.of(service.workers)
     how = service.engine if workers is None else f"{service.engine}, {workers.count} workers"
     for endpoint in endpoints:
         print(f"serving {name} at {endpoint} ({how})", file=sys.stderr)
+    if is_web:
+        for link in links(endpoints, is_encrypted=service.tls is not None):
+            print(f"  {link}", file=sys.stderr)
 
 
 def _announce_admin(endpoint: Endpoint | None, *, quiet: bool) -> None:
@@ -138,37 +160,6 @@ def log_as(level: str, form: str) -> None:
         logging.getLogger("portside").setLevel(level.upper())
     if level in ("debug", "info"):
         attach(verbose=True)
-
-
-def _described(handler: Deferred, engine: Any, options: Namespace) -> Service:
-    return Service(
-        handler=handler,
-        endpoints=listening(options.endpoints),
-        engine=engine,
-        max_handlers=options.max_handlers,
-        drain=options.drain,
-        admin=options.admin,
-        proxy_protocol=options.proxy_protocol and ProxyProtocol(trusted=options.proxy_protocol),
-        limits=limits_of(options),
-        access=access_of(options),
-        tls=tls_of(options.tls, HTTP if options.command in _WEB else ()),
-        workers=_workers(options),
-        user=options.user,
-        group=options.group,
-    )
-
-
-# Options that say something of workers, and go without a word where there are none.
-_OF_WORKERS = ("balance", "max_connections_per_worker", "max_memory")
-
-
-def _workers(options: Namespace) -> Workers | None:
-    said = {name: getattr(options, name) for name in _OF_WORKERS if getattr(options, name) is not None}
-    if options.workers is not None:
-        return Workers(count=options.workers, **said)
-    if said:
-        raise ValueError(f"--{next(iter(said)).replace('_', '-')} is for workers: give --workers, too")
-    return None
 
 
 def explained(make: Callable[[], _T]) -> _T:

@@ -81,7 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python -m portside.http.server", description="Serve the files of a folder over HTTP.")
+    parser = ArgumentParser(
+        prog="python -m portside.http.server",
+        description="Serve the files of a folder over HTTP.",
+        epilog="`portside http` has what more there is: uploads, engines, limits, an access log, TLS for developing.",
+    )
     parser.add_argument("--cgi", action="store_true", help="run the scripts in its cgi-bin and htbin, too")
     parser.add_argument("-b", "--bind", metavar="ADDRESS", help="serve at this address (default: all interfaces)")
     parser.add_argument(

@@ -1,4 +1,7 @@
-"""The page that lists a folder: readable on a phone and in the dark, without scripts."""
+"""The page that lists a folder: readable on a phone and in the dark, without scripts.
+
+Where uploads are taken a script shows how far one has come; without it the form works as forms do.
+"""
 
 import html
 import urllib.parse
@@ -56,7 +59,27 @@ _PAGE: Final = """<!DOCTYPE html>
 _FORM: Final = """<form method="post" enctype="multipart/form-data">
 <input type="file" name="file" multiple required aria-label="files to upload">
 <button>Upload</button>
+<progress max="1" value="0" aria-label="how much has been sent" hidden></progress>
+<output></output>
 </form>
+<script>
+const form = document.querySelector("form"), [bar, told] = form.querySelectorAll("progress, output");
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const request = new XMLHttpRequest(), button = form.querySelector("button");
+  const is_busy = (busy) => { button.disabled = busy; bar.hidden = !busy; };
+  const fail = (reason) => { is_busy(false); told.textContent = reason; };
+  request.upload.onprogress = ({loaded, total}) => {
+    bar.value = loaded / total;
+    told.textContent = `${Math.floor(100 * loaded / total)} %`;
+  };
+  request.onload = () => request.status < 400 ? location.reload() : fail(`refused: ${request.statusText}`);
+  request.onerror = () => fail("the server has ended the connection");
+  request.open("POST", location.pathname);
+  request.send(new FormData(form));
+  is_busy(true);
+});
+</script>
 """
 
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from portside.endpoints import Endpoint
-from portside.service.config.handling import deferred
+from portside.service.config.handling import Unfit, deferred
 from portside.service.config.making import Configuration, Wanted
 from portside.service.config.problems import Problem
 from portside.service.loading import LoadError
@@ -62,8 +62,11 @@ def _handler(wanted: Wanted) -> str | Problem:
     if serving.folder is not None and not os.path.isdir(serving.folder):
         return _problem(wanted, f"folder = {serving.folder!r} is no folder that is there")
     try:
-        with deferred(serving, None).opened() as handler:
+        with deferred(serving, None, wanted.changes).opened() as handler:
             replace(wanted.service, handler=handler)
+    except Unfit as error:
+        first = wanted.said[error.attribute][0]
+        return Problem(where=first.where, line=first.line, text=str(error))
     except (LoadError, TypeError) as error:
         return _problem(wanted, str(error))
     except Exception as error:

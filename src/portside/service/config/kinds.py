@@ -25,8 +25,8 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 # Fields whose numbers are seconds or bytes, by name: those may be written with a unit.
-_IN_SECONDS = re.compile(r"drain|timeout|.*_seconds|.*_timeout")
-_IN_BYTES = re.compile(r".*_bytes|max_memory|send_rate")
+_IN_SECONDS = re.compile(r"drain|timeout|.*_seconds|.*_timeout|keep_alive|body_grace|seconds|silence|grace")
+_IN_BYTES = re.compile(r".*_(bytes|line)|(gzip|upload)_limit|max_memory|send_rate|head|output|input")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +226,16 @@ def _table(value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _texts_by_name(value: Any) -> Mapping[str, str]:
+    return {name: _text(each) for name, each in _table(value).items()}
+
+
+def _header_fields(value: Any) -> tuple[tuple[str, str], ...]:
+    """Header fields by name; a list has the same field several times."""
+    named = _table(value).items()
+    return tuple((name, _text(each)) for name, said in named for each in (said if isinstance(said, list) else [said]))
+
+
 def _certificates(value: Any) -> Mapping[str, Certificate]:
     found = {}
     for name, each in _table(value).items():
@@ -259,6 +269,12 @@ _KINDS: Mapping[Any, Kind] = {
         accepted='a table of names, each with its files, as { "example.org" = { cert = "a.pem", key = "a.key" } }',
         read=_certificates,
         parse=_toml,
+    ),
+    Mapping[str, str]: Kind(
+        accepted='a table of texts, as { "/assets/*" = "max-age=3600" }', read=_texts_by_name, parse=_toml
+    ),
+    tuple[tuple[str, str], ...]: Kind(
+        accepted='a table of header fields, as { X-Frame-Options = "DENY" }', read=_header_fields, parse=_toml
     ),
     Mapping[str, Any]: Kind(accepted="a table", read=_table, parse=_toml),
 }

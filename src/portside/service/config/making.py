@@ -3,16 +3,17 @@
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from portside.endpoints import Endpoint
 from portside.policy.certificates import CertificateWarning
 from portside.policy.development import development_certificate
 from portside.policy.tls import TLS
-from portside.service.config.handling import deferred
+from portside.service.config.handling import Changes, deferred
 from portside.service.config.kinds import OFF
-from portside.service.config.options import Path, Table, options, process_wide, tables
+from portside.service.config.options import Path, Table, of_handlers, options, process_wide, tables
 from portside.service.config.problems import ConfigError, Problem, shown
 from portside.service.config.settings import CHOICES, Common, Log, RequestLog, Serving
 from portside.service.config.sources import Said, Source
@@ -39,6 +40,7 @@ class Wanted:
         serving: what is served.
         where: where its handler is named, for messages.
         line: and in which line.
+        said: what was said of its handler's attributes, by the attribute's name.
     """
 
     name: str
@@ -46,11 +48,22 @@ class Wanted:
     serving: Serving
     where: str
     line: int = 0
+    said: Mapping[str, Sequence[Said]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def changes(self) -> Changes:
+        """What differs in its handler's attributes."""
+        return _changes(self.said)
 
     @property
     def title(self) -> str:
         """How it is announced."""
         return self.name or self.serving.name
+
+    @property
+    def is_web(self) -> bool:
+        """Whether a browser can show it, as far as can be told before it is loaded."""
+        return self.serving.handler is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +86,7 @@ class Configuration:
     def alone(self) -> Service:
         """The one service that there is; its handler is loaded, and the access log opened, where it serves."""
         [one] = self.services
-        return replace(one.service, handler=deferred(one.serving, self.request_log))
+        return replace(one.service, handler=deferred(one.serving, self.request_log, one.changes))
 
 
 def configuration(sources: Sequence[Source]) -> Configuration:
@@ -163,7 +176,7 @@ class _Maker:
         except ValueError as error:
             self._blame(cert, str(error))
             return
-        self.notes.append(f"self-signed certificate {made.cert}, SHA-256 {made.facts().fingerprint}")
+        self.notes.append(f"self-signed certificate {made.cert}, SHA-256 {_spelled(made.facts().fingerprint)}")
         said["cert"] = replace(cert, value=made.cert)
         if made.key is not None:
             said["key"] = replace(cert, value=made.key)
@@ -210,10 +223,12 @@ class _Maker:
         made = self.objects(
             {path: each for path, each in _spoken(said, serving).items() if path[0] not in process_wide()}
         )
-        objects = {key: _standing_for(said, key, each) for key, each in made.items()}
+        objects = {key: _standing_for(said, key, each) for key, each in made.items() if key not in of_handlers()}
         if serving is None or endpoints is None:
             return None
-        base = {"handler": _given(deferred(serving, None)), "endpoints": _given(endpoints)}
+        of_handler = _of_handler(said)
+        handler = deferred(serving, None, _changes(of_handler))
+        base = {"handler": _given(handler), "endpoints": _given(endpoints)}
         service = self._make(Service, {**base, **plain, **objects}, base, first)
         if len(self.problems) > before:
             return None
@@ -224,6 +239,7 @@ class _Maker:
             serving=serving,
             where=named.where,
             line=named.line,
+            said=of_handler,
         )
 
     def _serving(self, name: str, said: Mapping[str, Said], first: Said | None) -> Serving | None:
@@ -292,6 +308,11 @@ def _in_words_of_a_file(said: Said, message: str) -> str:
     return _NONE.sub(f'or "{OFF}"', words) if count else f"{key} = {shown(said.raw)}: {message}"
 
 
+def _spelled(fingerprint: str) -> str:
+    """As browsers and `openssl x509 -fingerprint` show it."""
+    return ":".join(fingerprint[at : at + 2] for at in range(0, len(fingerprint), 2)).upper()
+
+
 def _given(value: Any) -> Said:
     """What nobody has said, and is needed."""
     return Said(path=(), value=value, where="")
@@ -305,6 +326,19 @@ def _spoken(said: Mapping[Path, Said], serving: Serving | None) -> Mapping[Path,
 
 
 _ALPN = ("tls", "alpn")
+
+
+def _of_handler(said: Mapping[Path, Said]) -> Mapping[str, Sequence[Said]]:
+    """What was said of the handler's attributes, each of which has a table; an empty table says nothing."""
+    found: dict[str, list[Said]] = {}
+    for path, each in said.items():
+        if path[0] in of_handlers() and path[1]:
+            found.setdefault(path[0], []).append(each)
+    return found
+
+
+def _changes(of_handler: Mapping[str, Sequence[Said]]) -> Changes:
+    return {name: {each.path[1]: each.value for each in said} for name, said in of_handler.items()}
 
 
 def _standing_for(said: Mapping[Path, Said], key: str, value: Any) -> Said:

@@ -9,14 +9,14 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from portside.policy.tls import TLS
 from portside.service.config.kinds import Kind, kind_of
-from portside.service.config.settings import Common, Serving
+from portside.service.config.settings import Common, Serving, Web
 from portside.service.description import Service
 
 Path = tuple[str, ...]
@@ -24,7 +24,7 @@ Path = tuple[str, ...]
 PREFIX = "PORTSIDE_"
 
 # Classes of many fields, of which none is what one means by a single value in their place.
-_NEVER_SHORT = ("Limits", "Access")
+_NEVER_SHORT = ("Limits", "Access", "HTTPLimits", "FileOptions", "CGIOptions")
 
 # What a file does not say of a service: `Serving` does.
 _NOT_SAID = ("handler",)
@@ -72,6 +72,7 @@ class Table:
         short: the option that a value in the table's place is for; None where there is none.
         words: what it means.
         required: names without which it cannot be made.
+        can_be_off: there may be no such object; "off" in the table's place says so.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class Table:
     short: Path | None
     words: str
     required: tuple[str, ...]
+    can_be_off: bool
 
 
 @cache
@@ -100,8 +102,14 @@ def process_wide() -> frozenset[str]:
 
 
 @cache
+def of_handlers() -> frozenset[str]:
+    """The tables that speak of a handler's attributes."""
+    return frozenset(field.name for field in dataclasses.fields(Web))
+
+
+@cache
 def _everything() -> tuple[Option | Table, ...]:
-    return tuple(each for make in (Serving, Service, Common) for each in _inside(make, ()))
+    return tuple(each for make in (Serving, Service, Web, Common) for each in _inside(make, ()))
 
 
 def _inside(make: Any, above: Path) -> Iterator[Option | Table]:
@@ -109,17 +117,17 @@ def _inside(make: Any, above: Path) -> Iterator[Option | Table]:
     for name, annotation, default in _parameters(make):
         path = (*above, name)
         if (inner := _object(annotation)) is not None:
-            yield _table(path, inner, words[name])
+            yield _table(path, inner, words[name], can_be_off=_is_optional(annotation))
             yield from _inside(inner, path)
         elif (kind := kind_of(name, annotation)) is not None:
             yield Option(path=path, kind=kind, default=default, words=words[name])
 
 
-def _table(path: Path, make: Any, words: str) -> Table:
+def _table(path: Path, make: Any, words: str, *, can_be_off: bool) -> Table:
     names = list(_parameters(make))
     required = tuple(name for name, _, default in names if default is dataclasses.MISSING)
     short = None if make.__name__ in _NEVER_SHORT else (*path, names[0][0])
-    return Table(path=path, make=make, short=short, words=words, required=required)
+    return Table(path=path, make=make, short=short, words=words, required=required, can_be_off=can_be_off)
 
 
 def _parameters(make: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -143,12 +151,20 @@ def _default(make: Any, parameter: inspect.Parameter) -> Any:
 
 def _object(annotation: Any) -> Any:
     """The class of an object that is made of options; of several that can be said, TLS by its files."""
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    members = [each for each in (typing.get_args(annotation) if union else [annotation]) if inspect.isclass(each)]
+    members = [each for each in _members(annotation) if inspect.isclass(each)]
     if TLS in members:
         return TLS
     ours = [each for each in members if each.__module__.startswith("portside.") and not _is_value(each)]
     return ours[0] if ours else None
+
+
+def _members(annotation: Any) -> Sequence[Any]:
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if union else [annotation]
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in _members(annotation)
 
 
 def _is_value(each: Any) -> bool:

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from portside.http.cgi.options import CGIOptions
+from portside.http.files.options import FileOptions
+from portside.http.limits import HTTPLimits
+
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -52,6 +56,22 @@ def is_name(text: str) -> bool:
     """Whether this is a module, a colon and a name in it."""
     module, colon, name = text.partition(":")
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """How HTTP is spoken: each is an attribute of the handler under the same name, which keeps what nobody says here.
+
+    Attributes:
+        http_limits: how much an HTTP client may send, and how long it may take; of a folder, an application, or a
+            handler that speaks HTTP.
+        file_options: how files are served, and whether uploads are taken; of a folder, or a handler that serves files.
+        cgi_options: what a script is allowed, and what it sees; where `cgi` is true, or of a handler that runs scripts.
+    """
+
+    http_limits: HTTPLimits
+    file_options: FileOptions
+    cgi_options: CGIOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from portside.service.config.kinds import OFF
 from portside.service.config.locating import locate
-from portside.service.config.options import PREFIX, Path, options, process_wide, tables
+from portside.service.config.options import PREFIX, Path, Table, options, process_wide, tables
 from portside.service.config.problems import Problem, not_accepted, unknown
 
 SERVICES = "services"  # the table of several services
@@ -150,12 +150,12 @@ class _File:
             if not value:
                 said.append(self._said(place, (*path, ""), None))
             self._table(value, place, path, said)
-        elif value == OFF:
+        elif value == OFF and table.can_be_off:
             said.append(self._said(place, path, None))
         elif table.short is not None:
             self._value(place, table.short, value, said)
         else:
-            accepted = f'a table of {", ".join(keys_below(path))}, or "{OFF}"'
+            accepted = f"a table of {', '.join(keys_below(path))}" + f', or "{OFF}"' * table.can_be_off
             self._problem(place, not_accepted(".".join(place), value, accepted))
 
     def _value(self, place: Path, path: Path, value: Any, said: list[Said]) -> None:
@@ -238,11 +238,11 @@ def from_command_line(given: Mapping[Path, str]) -> Source:
 def _take(source: Source, said: list[Said], path: Path, text: str, where: str) -> None:
     """A text that stands for an option, or for a table: switched off, or said in short."""
     table = tables().get(path)
-    if table is not None and text == OFF:
+    if table is not None and table.can_be_off and text == OFF:
         said.append(Said(path=path, value=None, where=where))
         return
     final = path if table is None else table.short
-    accepted = f'"{OFF}"' if final is None else options()[final].kind.accepted
+    accepted = _in_place_of(table) if table and final is None else options()[final or path].kind.accepted
     try:
         if final is None:
             raise ValueError
@@ -252,3 +252,10 @@ def _take(source: Source, said: list[Said], path: Path, text: str, where: str) -
         source.problems.append(
             Problem(where=where, text=not_accepted("it", text, accepted).removeprefix("it = ") + reason)
         )
+
+
+def _in_place_of(table: Table) -> str:
+    """What a text in the place of a table may be, which stands for none of its options."""
+    if table.can_be_off:
+        return f'"{OFF}"'
+    return f"a value for one of its own: {', '.join(keys_below(table.path))}"
