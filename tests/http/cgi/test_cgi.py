@@ -239,6 +239,8 @@ def test_environment(site: Site) -> None:
         str(site.port),
         "HTTP/1.1",
     )
+    assert (found["SERVER_NAME"], found["REMOTE_HOST"]) == ("127.0.0.1", "")
+    assert found["SERVER_SOFTWARE"].startswith("SimpleHTTP/")
     assert (found["HTTP_X_OWN"], found["REQUEST_METHOD"], found["CONTENT_LENGTH"]) == ("1", "GET", "")
     assert not {"HTTP_PROXY", "HTTP_AUTHORIZATION", "REMOTE_USER", "AUTH_TYPE", "CONTENT_TYPE", "HOME"} & set(found)
 
