@@ -341,6 +341,8 @@ def test_scripts_in_folders_below(site: Site) -> None:
         ("/x/%2e%2e/cgi-bin/hello", 200),
         ("/cgi-bin/hello#/../../x", 200),  # what is no script here must not be shown as a file there
         ("/page.txt", 200),
+        ("http://127.0.0.1/cgi-bin/hello", 200),
+        ("http://127.0.0.1/cgi-bin/plain", 403),
     ],
 )
 def test_which_script(target: str, status: int, site: Site) -> None:
