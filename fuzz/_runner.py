@@ -56,7 +56,7 @@ def _guided(check: Callable[[bytes], object], modules: tuple[ModuleType, ...], s
     for module in modules:
         for function in _functions_of(module):
             atheris.instrument_func(function)
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", "-max_len=6000"], check)
+    atheris.Setup([sys.argv[0], f"-max_total_time={max(1, int(seconds))}", "-max_len=6000"], check)
     atheris.Fuzz()
 
 

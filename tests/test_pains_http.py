@@ -9,6 +9,7 @@ import http.server as stdlib
 import inspect
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
@@ -22,12 +23,17 @@ from portside.http import server as ours
 from portside.http.cgi.options import CGIOptions
 from portside.http.files.options import FileOptions
 from tests.conftest import DEADLINE
+from tests.http import conftest as http_fixtures
+from tests.http.kit import trusting
 from tests.pains.serving import LOOPBACK, client_of, read_all, serving
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+certificate = http_fixtures.certificate
+
 FACES: dict[str, Any] = {"http.server": stdlib, "portside.http.server": ours}
 STDLIB, OURS = FACES
+A_WHILE = 0.3  # seconds in which something does not happen
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -118,6 +124,24 @@ def test_06_a_request_in_a_body(name: str, seen: bool, look: Any, head: bytes, b
 
 
 # 12 to 15: files
+
+
+@both(False, True)
+def test_07_a_silent_client_beside_a_handshake(name: str, seen: bool, certificate: dict[str, Any]) -> None:
+    """The recipe of every tutorial shakes hands while it accepts."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate["certfile"], certificate["keyfile"])
+    members = {"do_GET": lambda self: self.send_error(204)}
+    handler = type("Quiet", (FACES[name].BaseHTTPRequestHandler,), {"log_message": lambda *_: None, **members})
+    server = FACES[name].ThreadingHTTPServer(LOOPBACK, handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server, 0.01), client_of(server) as silent, client_of(server) as talks:
+        talks.settimeout(DEADLINE if seen else A_WHILE)
+        stalls = contextlib.nullcontext() if seen else pytest.raises(TimeoutError)
+        with stalls, trusting(certificate).wrap_socket(talks, server_hostname="localhost") as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.0 204"
+        silent.close()  # or the standard library's server never ends
 
 
 @both((200, b"content"), (206, b"ont"))

@@ -7,7 +7,11 @@ from portside.connections import Connection
 from portside.dispatcher import ACCEPT_BATCH, Transport
 from portside.gates import Gate, gates_of
 from portside.ownership import is_ours
+from portside.policy.owed_handshakes import OwedHandshakes, take_over
 from portside.telemetry import ConnectionClosed, ConnectionOpened, emit
+
+# The engines that take any socket; asyncio does not take an encrypted one.
+_BLOCKING = ("serial", "threads", "forks")
 
 
 class StreamTransport(Transport):
@@ -22,9 +26,15 @@ class StreamTransport(Transport):
         if self.server.socket.gettimeout() is None:
             os.set_blocking(self.server.fileno(), False)
 
+    _taken_over: Any = None  # the encrypted listener whose handshakes a gate makes
+
     def gates(self) -> tuple[Gate, ...]:
-        """The server's."""
-        return gates_of(self.server)
+        """The server's, and one for a listener that a program has encrypted; a green one sees to that by itself."""
+        listener = self.server.socket
+        if self.server._portside.engine.name in _BLOCKING and take_over(listener):
+            self._taken_over = listener
+        owed = (OwedHandshakes(),) if listener is self._taken_over and listener is not None else ()
+        return (*gates_of(self.server), *owed)
 
     def opened(self, request: Any, client_address: Any) -> Connection | None:
         """Keep a record, and tell."""

@@ -91,6 +91,10 @@ class Tab:
         """Wait until an expression is true."""
         return wait_until(lambda: bool(self.value(expression)), SECONDS / 4)
 
+    def prefers(self, scheme: str) -> None:
+        """Show the page as to somebody who likes it light, or dark."""
+        self.order("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
     def click(self, selector: str) -> None:
         """Press a button; a question that comes of it is answered with yes."""
         # Not at once: a question holds the page's script up, and with it the answer to this order.

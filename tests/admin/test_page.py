@@ -64,8 +64,7 @@ def _grounds(page: Tab) -> list[str]:
     """The page's ground as somebody sees it who likes it light, and dark."""
     found = []
     for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        page.order("Emulation.setEmulatedMedia", features=features)
+        page.prefers(scheme)
         found.append(page.value(GROUND))
     return found
 

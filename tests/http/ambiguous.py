@@ -325,6 +325,7 @@ HOSTS = [
             b"test:80:80",
             b"test:x",
             b"[::1",
+            b"[zzz]",
             b"test#",
             b"test?x",
             b"a\\b",
@@ -336,6 +337,12 @@ HOSTS = [
         status=200,
         rule="9112, 3.2.2",
         body=INNER,
+    ),
+    Row(
+        name="absolute target with an address that is none",
+        wire=_post(WHOLE, INNER, line=b"POST http://[zzz]/row HTTP/1.1"),
+        status=400,
+        rule="3986, 3.2.2",
     ),
     Row(
         name="absolute target with a name before its host",

@@ -1,17 +1,21 @@
 """The drop-in face, and `python -m portside.http.server` as people start it."""
 
 import http.client
+import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import portside.socketserver
 from portside.http import server
 from tests.conftest import DEADLINE, pressed
 from tests.http.kit import trusting
@@ -25,6 +29,14 @@ def test_names() -> None:
     }
     for name in ("test", "DEFAULT_ERROR_MESSAGE", "DEFAULT_ERROR_CONTENT_TYPE", "executable", "nobody_uid"):
         assert hasattr(server, name)
+
+
+def test_names_that_programs_take_from_there_although_they_are_others() -> None:
+    """`from http.server import HTTPStatus` stands in many programs, `http.server.socketserver` in some."""
+    face = vars(server)
+    assert face["HTTPStatus"] is HTTPStatus
+    assert face["socketserver"] is portside.socketserver
+    assert [face["os"], face["socket"], face["sys"]] == [os, socket, sys]
 
 
 @contextmanager

@@ -10,6 +10,7 @@
 
 import re
 from collections.abc import Iterable
+from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
 from portside.http.collecting import FieldCollector, look_for
@@ -28,7 +29,8 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # What no target may hold: controls and DEL. Bytes above ASCII are let through, as nginx does: people type them.
 _NO_TARGET = re.compile(r"[\0-\x20\x7f]")
 # uri-host [":" port] of RFC 9110, 7.2, loosely: nothing that would end it, and nobody's name and password before it.
-_AUTHORITY = re.compile(r"(\[[0-9A-Za-z.:%_~-]+\]|[0-9A-Za-z.\-_~%!$&'()*+,;=\x80-\xff]*)(:[0-9]*)?")
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Za-z.:%_~-]+)\]|[0-9A-Za-z.\-_~%!$&'()*+,;=\x80-\xff]*)(?::[0-9]*)?")
+_FUTURE_ADDRESS = re.compile(r"v[0-9A-Fa-f]+\..+")  # RFC 3986, 3.2.2
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://([^/?#]*)")
 
 
@@ -220,9 +222,20 @@ def _options(values: Iterable[str]) -> frozenset[str]:
 
 
 def _host(hosts: list[str]) -> str:
-    if len(hosts) > 1 or not _AUTHORITY.fullmatch(hosts[0]):
+    if len(hosts) > 1 or not _is_authority(hosts[0]):
         raise HTTPError(400, "Bad Host header", "a request has one Host, which is a name and perhaps a port")
     return hosts[0]
+
+
+def _is_authority(text: str) -> bool:
+    """Whether a text names a host; what is in brackets has to be an address, or `urlsplit` of a program raises."""
+    found = _AUTHORITY.fullmatch(text)
+    if not found or found[1] is None:
+        return found is not None
+    try:
+        return bool(_FUTURE_ADDRESS.fullmatch(found[1]) or IPv6Address(found[1]))
+    except AddressValueError:
+        return False
 
 
 # Both together
@@ -251,7 +264,7 @@ def authority(line: RequestLine, headers: HeaderFields) -> str | None:
         raise HTTPError(400, "Missing Host header", "an HTTP/1.1 request says which host it is for")
     if line.target[:1] == "/" or not (absolute := _ABSOLUTE.match(line.target)):
         return headers.host
-    if not _AUTHORITY.fullmatch(absolute[1]):
+    if not _is_authority(absolute[1]):
         raise HTTPError(400, "Bad request target", "the target's authority is no name with perhaps a port")
     return absolute[1]
 

@@ -5,9 +5,13 @@ Every public name of the standard library's module, on every supported Python th
 `docs/differences.md`.
 """
 
-import os  # programs that were written for the standard library's module reach for its imports, as its own tests do
+# Programs that were written for the standard library's module reach for its imports, as its own tests do.
+import os
 import socket
+import sys
+from http import HTTPStatus
 
+from portside import socketserver
 from portside.http.cgi.handler import CGIHTTPRequestHandler
 from portside.http.cgi.paths import collapse as _url_collapse_path
 from portside.http.cgi.paths import executable
@@ -42,11 +46,14 @@ __all__ = [
 _FOR_PROGRAMS = (
     DEFAULT_ERROR_CONTENT_TYPE,
     DEFAULT_ERROR_MESSAGE,
+    HTTPStatus,
     _url_collapse_path,
     executable,
     nobody_uid,
     os,
     socket,
+    socketserver,
+    sys,
     test,
 )
 

@@ -31,17 +31,17 @@ class TLSGate(Gate):
 
     def admit(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
         """Shake hands; the request is an `ssl.SSLSocket` from then on."""
-        with _counted(server, request):
-            return shake_hands(request, self._context(server), self._patience(server)), client_address
+        with counted(server, request):
+            return shake_hands(request, self._context(server), self.patience(server)), client_address
 
     async def admit_async(self, server: Any, request: Any, client_address: Any) -> tuple[Any, Any]:
         """The same in a coroutine; the request is a `TLSRequest` from then on."""
         from portside.policy.async_handshakes import shake_hands_async
 
-        with _counted(server, request):
-            return await shake_hands_async(request, self._context(server), self._patience(server)), client_address
+        with counted(server, request):
+            return await shake_hands_async(request, self._context(server), self.patience(server)), client_address
 
-    def _patience(self, server: Any) -> float:
+    def patience(self, server: Any) -> float:
         """Seconds for a handshake: the server's `limits`, where they say something of it, or the policy's own."""
         bound: float | None = getattr(getattr(server, "limits", None), "handshake_seconds", None)
         return self._seconds(server) if bound is None else bound
@@ -51,7 +51,7 @@ class TLSGate(Gate):
         self._context(server)
 
 
-def _counted(server: Any, request: Any) -> contextlib.AbstractContextManager[None]:
+def counted(server: Any, request: Any) -> contextlib.AbstractContextManager[None]:
     """A handshake is under way within the block, as far as the server's limits are concerned."""
     door = server._portside.admission
     found: contextlib.AbstractContextManager[None] = (

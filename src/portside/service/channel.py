@@ -110,6 +110,6 @@ def _encoded(message: Mapping[str, Any]) -> bytes:
 def _decoded(frame: bytes) -> Message:
     try:
         message = json.loads(frame)
-    except ValueError as error:
-        raise FrameError("a message is JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise FrameError("a message is JSON, not nested without end") from error
     return message if isinstance(message, dict) else {}

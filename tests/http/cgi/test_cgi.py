@@ -239,6 +239,8 @@ def test_environment(site: Site) -> None:
         str(site.port),
         "HTTP/1.1",
     )
+    assert (found["SERVER_NAME"], found["REMOTE_HOST"]) == ("127.0.0.1", "")
+    assert found["SERVER_SOFTWARE"].startswith("SimpleHTTP/")
     assert (found["HTTP_X_OWN"], found["REQUEST_METHOD"], found["CONTENT_LENGTH"]) == ("1", "GET", "")
     assert not {"HTTP_PROXY", "HTTP_AUTHORIZATION", "REMOTE_USER", "AUTH_TYPE", "CONTENT_TYPE", "HOME"} & set(found)
 
@@ -339,6 +341,8 @@ def test_scripts_in_folders_below(site: Site) -> None:
         ("/x/%2e%2e/cgi-bin/hello", 200),
         ("/cgi-bin/hello#/../../x", 200),  # what is no script here must not be shown as a file there
         ("/page.txt", 200),
+        ("http://127.0.0.1/cgi-bin/hello", 200),
+        ("http://127.0.0.1/cgi-bin/plain", 403),
     ],
 )
 def test_which_script(target: str, status: int, site: Site) -> None:

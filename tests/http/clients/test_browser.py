@@ -5,11 +5,15 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from portside.http.server import SimpleHTTPRequestHandler
+from tests.admin.browser import tab
 from tests.http.clients.conftest import Site
+from tests.http.kit import serving
 
 SECONDS = 170.0  # a browser starts a dozen processes, and a busy machine takes its time
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
@@ -32,6 +36,9 @@ addEventListener("load", () => {{
 }});
 </script>
 """
+
+LINKS = "[...document.querySelectorAll('a')]"
+TEXT_COLOUR = "getComputedStyle(document.body).color"
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,6 +82,22 @@ def test_page_with_200_files(site: Site, tmp_path: Path) -> None:
     pictures, rules, numbers = sum(range(51)), 50, sum(range(100))
     assert f'<p id="seen">{pictures} {rules} {numbers}</p>' in rendered(f"{site.url}/page.html", tmp_path / "profile")
     assert site.seen["opened"] < 50  # connections were used again
+
+
+def test_listing_is_for_phones_and_for_the_dark(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    for name in ("a" * 200, "short.txt", "über uns.txt", "<b>&.txt"):
+        (tmp_path / "site" / name).write_bytes(b"x" * 5000)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with serving(handler) as server, tab(tmp_path / "profile") as page:
+        page.order("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+        page.order("Page.navigate", url=f"http://127.0.0.1:{server.server_port}/")
+        assert page.wait_for("document.querySelectorAll('a').length >= 4")
+        assert page.value("document.documentElement.scrollWidth <= innerWidth")  # nobody scrolls sideways
+        assert page.value(f"{LINKS}.every((each) => each.offsetHeight >= 24)")  # WCAG 2.2, 2.5.8: a target is 24 pixels
+        light, dark = [page.value(TEXT_COLOUR) for _ in map(page.prefers, ("light", "dark"))]
+        assert light != dark
+        assert page.errors == []
 
 
 def test_listing(site: Site, tmp_path: Path) -> None:

@@ -21,7 +21,14 @@ request = function() return all end
 POST = """
 wrk.method = "POST"
 wrk.body = string.rep("x", 5000)
-response = function(status, headers, body) if #body ~= 5000 then wrk.thread:stop() end end
+
+local all = {}
+setup = function(thread) table.insert(all, thread) end
+init = function(args) wrong = 0 end
+response = function(status, headers, body) if body ~= wrk.body then wrong = wrong + 1 end end
+done = function(summary, latency, requests)
+  for _, thread in ipairs(all) do print(thread:get("wrong") .. " wrong answers") end
+end
 """
 
 
@@ -31,6 +38,7 @@ def wrk(site: Site, target: str, *options: str) -> int:
     done = subprocess.run([*words, site.url + target], capture_output=True, text=True, timeout=60, check=True)
     assert "Socket errors" not in done.stdout, done.stdout
     assert "Non-2xx" not in done.stdout, done.stdout
+    assert set(re.findall(r"(\d+) wrong answers", done.stdout)) <= {"0"}, done.stdout
     found = re.search(r"(\d+) requests in", done.stdout)
     assert found, done.stdout
     return int(found[1])

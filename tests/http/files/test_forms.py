@@ -72,7 +72,11 @@ def test_fields_that_are_no_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "wire", [b"", b"--edge\r\n", form(part(b"a", 'filename="b"'))[:-10], b"nonsense", b"--other--\r\n"]
+    "wire",
+    [
+        *(b"", b"--edge\r\n", form(part(b"a", 'filename="b"'))[:-10], b"nonsense", b"--other--\r\n"),
+        b"\r\nnonsense" + form(part(b"a", 'filename="b"')),  # taken for a form where it came in one piece
+    ],
 )
 def test_cut_off(wire: bytes) -> None:
     with pytest.raises(FormCorrupt):

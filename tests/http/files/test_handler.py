@@ -121,6 +121,13 @@ def test_name_that_is_sent_as_it_is(site: Site, connect: Connect) -> None:
         assert client.makefile("rb").read().endswith(b"\r\n\r\nhello")
 
 
+def test_target_in_the_form_that_proxies_are_asked_in(site: Site, connect: Connect) -> None:
+    site.put("a.txt", b"hello")
+    with connect(("127.0.0.1", site.port)) as client:
+        client.sendall(b"GET http://example.org/a.txt HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n")
+        assert client.makefile("rb").read().endswith(b"\r\n\r\nhello")
+
+
 @pytest.mark.parametrize(
     "target",
     [

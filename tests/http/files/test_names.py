@@ -39,7 +39,9 @@ targets = st.one_of(st.text(st.sampled_from("/.%2fFaC3\\?#\0 \x80\xff\u20ac"), m
         ("/%ff", "root/\udcff"),
         ("/%ED%B3%BF", "root/\udcff"),
         ("/a%00b", "root/a\0b"),
-        ("http://host/a", "root/http:/host/a"),
+        ("http://host/a", "root/a"),
+        ("HTTPS://host?a", "root/"),
+        ("ftp://host/a", "root/ftp:/host/a"),
     ],
 )
 def test_path(target: str, path: str) -> None:
@@ -74,7 +76,8 @@ def test_quoted_name_comes_back(words: list[str]) -> None:
         ("///evil.example/%2e%2e", "/evil.example/%2e%2e/"),
         ("/\\evil.example/..", "/evil.example/../"),
         ("/a\\b", "/a%5Cb/"),
-        ("http://host/a", "http://host/a/"),
+        ("http://host/a", "/a/"),
+        ("http://host//evil.example", "/evil.example/"),
     ],
 )
 def test_redirection(target: str, location: str) -> None:

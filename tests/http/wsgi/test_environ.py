@@ -26,6 +26,7 @@ def asked(target: str) -> dict[str, Any]:
         ("/a%3Fb?c", "/a?b", "c"),
         ("http://example.org/a?b", "/a", "b"),
         ("HTTPS://example.org", "/", ""),
+        ("http://example.org?a/b", "/", "a/b"),
         ("*", "", ""),
         ("example.org:443", "", ""),
     ],

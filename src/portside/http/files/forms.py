@@ -1,5 +1,6 @@
 """Forms with files (`multipart/form-data`, RFC 7578) as a stream of events; the parser is python-multipart's."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,6 +23,10 @@ class FileEnds(NamedTuple):
 FILE_ENDS: Final = FileEnds()
 
 Event = FileBegins | bytes | FileEnds
+
+
+# What is wrong with a form is told to who sent it; the parser would tell the server's log, once for every byte perhaps.
+_UNHEARD: Final = logging.Logger(__name__, logging.CRITICAL)
 
 
 class FormCorrupt(Exception):
@@ -63,13 +68,24 @@ def read_form(pieces: Iterable[bytes], boundary: bytes) -> Iterator[Event]:
     parts = _Parts()
     try:
         parser = MultipartParser(boundary, parts.callbacks())
-        for piece in pieces:
+        parser.logger = _UNHEARD
+        for piece in _without_blank_lines(pieces):
             parser.write(piece)
             yield from parts.taken()
     except FormParserError as error:
         raise FormCorrupt(f"this is no form: {error}") from error
     if not parts.ended:
         raise FormCorrupt("the form ended too soon")
+
+
+def _without_blank_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces without blank lines at the start, behind which the parser would take anything for a first boundary."""
+    rest = iter(pieces)
+    for piece in rest:
+        if begun := piece.lstrip(b"\r\n"):
+            yield begun
+            break
+    yield from rest
 
 
 class _Parts:

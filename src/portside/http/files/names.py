@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
+from portside.http.targets import origin_form
+
 LONGEST: Final = 256  # characters of a target that is worth remembering: clients choose them
 
 
@@ -33,7 +35,9 @@ _translated = lru_cache(maxsize=1024)(_translate)  # clients repeat themselves, 
 
 
 def split(target: str) -> tuple[str, str]:
-    """Split a target before its query or its fragment, whichever comes first."""
+    """Split a target before its query or its fragment, whichever comes first; scheme and host are left out."""
+    if target[:1] != "/":
+        target = origin_form(target) or target
     end = min((place for mark in "?#" if (place := target.find(mark)) >= 0), default=len(target))
     return target[:end], target[end:]
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from portside.http.cgi.metavariables import variable
+from portside.http.targets import origin_form
 
 # Names of header fields that are remembered: clients send the same ones, but one could be made to invent names.
 REMEMBERED = 1024
@@ -24,7 +25,7 @@ def add_request(environ: dict[str, Any], method: str, target: str, version: str)
         target: as the client sent it, each character a byte of it (Latin-1).
         version: as "HTTP/1.1".
     """
-    path, _, query = _origin_form(target).partition("?")
+    path, _, query = (origin_form(target) or "").partition("?")
     environ["REQUEST_METHOD"] = method
     environ["PATH_INFO"] = decoded(path) if "%" in path else path
     environ["QUERY_STRING"] = query
@@ -48,17 +49,6 @@ def add_fields(environ: dict[str, Any], fields: Iterable[tuple[str, str]]) -> No
 def decoded(path: str) -> str:
     """A path without percent signs, its bytes as Latin-1 characters (PEP 3333, "Unicode Issues")."""
     return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-
-
-def _origin_form(target: str) -> str:
-    """The path and query of any form of target (RFC 9112, 3.2); nothing for `*` and for an authority."""
-    if target.startswith("/"):
-        return target
-    scheme, colon, rest = target.partition("://")
-    if not colon or scheme.lower() not in ("http", "https"):
-        return ""
-    _, slash, path = rest.partition("/")
-    return f"{slash}{path}" if slash else "/"
 
 
 def _remember(name: str) -> str:

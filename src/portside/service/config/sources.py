@@ -79,7 +79,7 @@ def from_file(text: str, name: str) -> Source:
     try:
         document = tomllib.loads(text)
         lines = locate(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is one, a number of 5,000 digits gives another
         line = _line_of(error, text)
         source.problems.append(Problem(where=_place(name, line), line=line, text=f"this is no TOML: {error}"))
         source.broken = True
