@@ -96,6 +96,8 @@ cdef class Hub:
     cdef Task head  # the queue
     cdef Task tail
     cdef Py_ssize_t length
+    cdef Task patient  # those who have used up their credit, and are not in the queue again
+    cdef Task last_patient
     cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
     cdef Task handoff  # for the root, which starts a greenlet for it
     cdef bint dismissing
@@ -133,7 +135,10 @@ cdef class Hub:
     cdef int park_task(self, Task me) except -1
     cdef int give_way(self, Task me) except -1
     cdef int take_turns(self) except -1
+    cdef int stand_back(self) except -1
+    cdef int _resume(self, Task me) except -1
     cdef PyObject *next(self) except? NULL
+    cdef void _call_up(self)
     cdef int go(self) except -1
     cdef int _start(self) except -1
     cdef int wake(self, Task task) except -1
@@ -156,3 +161,4 @@ cdef class Hub:
 cdef Hub hub_here()
 cdef bint in_green() noexcept
 cpdef int give_way() except -1
+cdef int stand_back() except -1

@@ -10,8 +10,8 @@ import os
 import socket
 import sys
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EALREADY, EBADF, EINPROGRESS, EINTR, EINVAL, EISCONN, errno
@@ -20,7 +20,7 @@ from libc.math cimport INFINITY
 from portside.core.datagrams cimport Datagrams, address_of, sockaddr, sockaddr_storage, socklen_t
 from portside.core.hub cimport Channel, Hub, hub_here, in_green
 from portside.core.linux cimport monotonic
-from portside.core.stream cimport Stream
+from portside.core.stream cimport BULK, SLICE, Stream
 from portside.core.hub import sleep
 from portside.core.stream import StreamReader, StreamWriter
 
@@ -343,7 +343,11 @@ class GreenSocket(socket.socket):
     def send(self, data, flags=0):
         """Send some of `data`; returns how many bytes."""
         _flush(self)
-        return _retried(self, True, flags, _base.send, data, flags)
+        if not isinstance(self._channel, Stream):
+            return _retried(self, True, flags, _base.send, data, flags)
+        count = _retried(self, True, flags, _send_slice, data, flags)
+        _spend(count // BULK)
+        return count
 
     def sendall(self, data, int flags=0):
         """Send all of `data`; a timeout is for all of it."""
@@ -513,6 +517,17 @@ def _retried(sock, bint write, int flags, operation, *arguments):
             raise TimeoutError("timed out")
 
 
+def _send_slice(sock, data, flags):
+    """Send some of `data`, as much as one turn's worth."""
+    if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) <= SLICE or not PyObject_CheckBuffer(data):
+        return _base.send(sock, data, flags)
+    with memoryview(data) as whole:
+        if whole.nbytes <= SLICE:
+            return _base.send(sock, whole, flags)
+        with whole.cast("B") as view, view[:SLICE] as piece:
+            return _base.send(sock, piece, flags)
+
+
 cdef object _again(items):
     """What can be iterated more than once, as it is after a wait."""
     return list(items) if hasattr(items, "__next__") else items
@@ -563,10 +578,13 @@ def _received_whole(sock, buffer, int flags):
 cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int flags) except -1:
     cdef Py_ssize_t count
     cdef double by = -1
+    cdef Py_ssize_t most = SLICE if isinstance(channel, Stream) else size  # others keep the bounds of messages
     while True:
-        count = c_send(channel.fd, data, size, flags | MSG_NOSIGNAL)
+        count = c_send(channel.fd, data, min(size, most), flags | MSG_NOSIGNAL)
         if count >= 0:
-            _spend(CALL)
+            if count < size and by < 0:
+                by = channel.deadline(True)
+            _spend(CALL + count // BULK)
             data += count
             size -= count
             if size == 0:
@@ -618,7 +636,7 @@ cdef int _spend(Py_ssize_t amount) except -1:
     if hub is not None:
         hub.credit -= amount
         if hub.credit <= 0:
-            hub.take_turns()
+            hub.stand_back()
     return 0
 
 
