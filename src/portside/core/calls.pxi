@@ -76,7 +76,7 @@ cpdef int give_way() except -1:
 
 
 cdef int stand_back() except -1:
-    """Let everybody else who is ready run first: what a task does that has used up its credit."""
+    """Let everybody else who is ready run first: what a task does that has used up its credit by sending much."""
     if in_green():
         hub_here().stand_back()
     return 0

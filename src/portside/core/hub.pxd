@@ -96,7 +96,7 @@ cdef class Hub:
     cdef Task head  # the queue
     cdef Task tail
     cdef Py_ssize_t length
-    cdef Task patient  # those who have used up their credit, and are not in the queue again
+    cdef Task patient  # those who send much, and have used up their credit; they are not in the queue
     cdef Task last_patient
     cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
     cdef Task handoff  # for the root, which starts a greenlet for it

@@ -175,9 +175,9 @@ cdef double GIVE_BACK_SECONDS = 1.0
 # moves faster counts less (`BULK` in stream.pyx).
 cdef Py_ssize_t CREDIT = 4096
 
-# Tasks that have used up their credit get another turn so many at a time: in between, the kernel is asked who else is ready, and they
-# come first. Two hundred clients that are written to without pause would hold up the others for as many turns. It costs
-# a system call for as many turns of some thirty millionths of a second.
+# Tasks that send much, and have used up their credit, get another turn so many at a time: in between, the kernel is asked
+# who else is ready, and they come first. Two hundred clients that are sent megabytes would hold up the others for as many
+# turns. It costs a system call for eight turns of some thirty millionths of a second.
 cdef int CALLED_UP = 8
 
 # Compiled functions have no Python frames; this one has.
@@ -461,7 +461,7 @@ cdef class Hub:
         return 0
 
     cdef int stand_back(self) except -1:
-        """The same for a task that has used up its credit: some of those who become ready meanwhile come first, too."""
+        """The same for a task that sends much: those who become ready meanwhile come first, too."""
         cdef Task me
         if not self.is_green():
             self.credit = CREDIT

@@ -20,7 +20,7 @@ from libc.math cimport INFINITY
 from portside.core.datagrams cimport Datagrams, address_of, sockaddr, sockaddr_storage, socklen_t
 from portside.core.hub cimport Channel, Hub, hub_here, in_green
 from portside.core.linux cimport monotonic
-from portside.core.stream cimport BULK, SLICE, Stream
+from portside.core.stream cimport BULK, MUCH, SLICE, Stream
 from portside.core.hub import sleep
 from portside.core.stream import StreamReader, StreamWriter
 
@@ -346,7 +346,7 @@ class GreenSocket(socket.socket):
         if not isinstance(self._channel, Stream):
             return _retried(self, True, flags, _base.send, data, flags)
         count = _retried(self, True, flags, _send_slice, data, flags)
-        _spend(count // BULK)
+        _spend(count // BULK, count)
         return count
 
     def sendall(self, data, int flags=0):
@@ -584,7 +584,7 @@ cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int fl
         if count >= 0:
             if count < size and by < 0:
                 by = channel.deadline(True)
-            _spend(CALL + count // BULK)
+            _spend(CALL + count // BULK, count)
             data += count
             size -= count
             if size == 0:
@@ -624,20 +624,22 @@ def _send_file(sock, file, int fileno, offset, count):
             if sent == 0:
                 break
             done += sent
-            _spend(sent)
+            _spend(sent, sent)
     finally:
         if done and hasattr(file, "seek"):
             file.seek(offset + done)
     return done
 
 
-cdef int _spend(Py_ssize_t amount) except -1:
+cdef int _spend(Py_ssize_t amount, Py_ssize_t count=0) except -1:
+    """Count `amount` against the task's credit: for a call, and for `count` bytes that it has sent."""
     cdef Hub hub = hub_here()
-    if hub is not None:
-        hub.credit -= amount
-        if hub.credit <= 0:
-            hub.stand_back()
-    return 0
+    if hub is None:
+        return 0
+    hub.credit -= amount
+    if hub.credit > 0:
+        return 0
+    return hub.stand_back() if count >= MUCH else hub.take_turns()
 
 
 def _connect(sock, address):

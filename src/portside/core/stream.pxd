@@ -12,6 +12,8 @@ cdef enum:
     # What one send offers at most, which is what a turn's credit is good for (`CREDIT` in hub.pyx): of who writes much to
     # a client that does not read, the kernel would take megabytes at once, and all others wait for the copy of them.
     SLICE = 131072
+    # Who sends so much at once stands back behind those who have little to do. Short answers that have gathered are less.
+    MUCH = 32768
 
 
 cdef class Layer:

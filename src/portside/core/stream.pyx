@@ -28,7 +28,7 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from portside.core.hub cimport Channel, Hub, hub_here, stand_back
+from portside.core.hub cimport Channel, Hub, give_way, hub_here, stand_back
 from portside.core.linux cimport monotonic
 
 
@@ -120,11 +120,12 @@ cdef Hub payer(Stream stream):
 cdef int pay(Stream stream, Py_ssize_t count) except -1:
     """Count what was sent against the task's credit; who has used it up lets the others have their turns."""
     cdef Hub hub = payer(stream)
-    if hub is not None:
-        hub.credit -= CALL + count // BULK
-        if hub.credit <= 0:
-            stand_back()
-    return 0
+    if hub is None:
+        return 0
+    hub.credit -= CALL + count // BULK
+    if hub.credit > 0:
+        return 0
+    return stand_back() if count >= MUCH else give_way()
 
 
 cdef class Layer:
@@ -174,7 +175,7 @@ cdef class Stream(Channel):
         if self.broken is not None:
             self.check()
         if hub is not None and hub.credit <= 0:
-            stand_back()
+            give_way()
         while True:
             if not self.drained or self.patience == 0 or flags & MSG_DONTWAIT:
                 if inside:
