@@ -166,6 +166,12 @@ class GreenSocket(socket.socket):
             return True
         return channel.stall >= 0 and bool(channel.stuffed)
 
+    @property
+    def stalled(self):
+        """True when what has timed out is a wait for the peer to take something, and the server's limit, not a timeout."""
+        cdef Channel channel = self._channel
+        return channel.stall >= 0 and channel.patience < 0 and bool(channel.stuffed)
+
     # -- connections --
 
     def accept(self):
