@@ -253,6 +253,7 @@ class AsyncStreamRequestHandler(AsyncRequestHandler):
         record = machine and machine.connections.get(self.request)
         if record and late:
             record.blame(CloseReason.TIMED_OUT, error)
+            record.forsake()
         lost = late or self._portside_secured or isinstance(error, ConnectionError)
         settle(self.server, self.request, lost=lost)
 

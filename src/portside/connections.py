@@ -23,6 +23,9 @@ from portside.telemetry.tally import Tally
 # (200) and tcpi_bytes_retrans (208), and the __u32 tcpi_notsent_bytes (144).
 _TCP_INFO = struct.Struct("=B43xI4xI72xQ8xI52xQQ")  # 216 bytes: Linux 4.19 and later
 
+# A struct linger: closing throws away what was not sent, and resets the connection (socket(7)).
+_NO_LINGER = struct.pack("@ii", 1, 0)
+
 # Bytes of a struct timeval (sys/time.h).
 _TIMEVAL = struct.calcsize("@ll")
 
@@ -35,6 +38,10 @@ _CLOSE = 7
 
 # What is known of a connection that was closed before anybody asked: bytes both ways, hung up, has a deadline.
 _UNKNOWN: tuple[tuple[int | None, int | None], bool, bool] = ((None, None), False, False)
+
+
+class Stalled(TimeoutError):
+    """A client took nothing of what was written to it."""
 
 
 class _Reference(weakref.ref[Any]):
@@ -198,6 +205,26 @@ class Connection:
     def has_kernel_deadline(self) -> bool:
         """True where a read has the kernel's own deadline (SO_RCVTIMEO), or a write whose client takes nothing."""
         return self._kernel_waits(socket.SO_RCVTIMEO) or (self._kernel_waits(socket.SO_SNDTIMEO) and self._is_stuffed())
+
+    def stalled(self, error: BaseException) -> bool:
+        """True when `error` came of a write that waited in vain, under `Limits.write_seconds`.
+
+        After a read that took too long, or a deadline of the handler's own, the client may still be reading.
+        """
+        told: bool | None = getattr(self._request(), "stalled", None)
+        return isinstance(error, Stalled) if told is None else told
+
+    def forsake(self) -> None:
+        """Have the close throw away what the client has not taken: megabytes, which the kernel would keep for minutes."""
+        borrowed = self._borrow()
+        if borrowed is None:
+            return
+        try:
+            borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        except OSError:
+            pass  # the client left first
+        finally:
+            borrowed.detach()
 
     def _kernel_waits(self, option: int) -> bool:
         """True where a wait has a time other than 0, and the socket blocks at all."""

@@ -162,5 +162,9 @@ class Finisher:
 
     def _blame(self, request: Any, error: BaseException) -> None:
         record = self.connections.get(request)
-        if record is not None:
-            record.blame(close_reason(error, record), error)
+        if record is None:
+            return
+        reason = close_reason(error, record)
+        record.blame(reason, error)
+        if reason is CloseReason.TIMED_OUT and record.stalled(error):
+            record.forsake()

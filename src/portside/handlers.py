@@ -11,6 +11,7 @@ from io import BufferedIOBase, BytesIO
 from typing import Any
 
 from portside.admission import Admission
+from portside.connections import Stalled
 from portside.dispatcher import Dispatcher
 from portside.frames import FrameReader, bounded
 from portside.framing import Codec, Lines
@@ -221,7 +222,7 @@ class SocketWriter(BufferedIOBase):
         except BlockingIOError as error:
             if self._sock.gettimeout() == 0:
                 raise
-            raise TimeoutError("the client took nothing in time") from error  # SO_SNDTIMEO, socket(7)
+            raise Stalled("the client took nothing in time") from error  # SO_SNDTIMEO, socket(7)
         with memoryview(b) as view:
             return view.nbytes
 

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,6 +214,31 @@ def test_a_client_that_never_reads_is_ended(kit: Kit, scheme: str, journal: Jour
         journal.next("flooding")
         assert journal.next("ConnectionClosed").reason == "timed out"
     assert journal.all("HandlerFailed") == []
+
+
+def test_what_a_client_never_takes_is_thrown_away(kit: Kit, journal: Journal) -> None:
+    """The kernel would keep megabytes of it for minutes, behind a connection that is closed."""
+    options = {"limits": Limits(write_seconds=SOON), "handler_args": {"journal": journal}}
+    with serving(kit, kit.handlers.Floods, **options) as stand, stand.dial() as client:
+        ends = client.getpeername()[1], client.getsockname()[1]
+        journal.next("flooding")
+        assert journal.next("ConnectionClosed").reason == "timed out"
+        assert wait_until(lambda: not is_kept(ends))
+
+
+def test_an_answer_outlives_a_client_that_falls_silent(kit: Kit, journal: Journal) -> None:
+    """It was written in time, and its client may still be reading."""
+    with serving(kit, kit.handlers.Echo, limits=Limits(read_seconds=SOON, write_seconds=60)) as stand:
+        with stand.dial() as client:
+            client.sendall(bytes(60_000) + b"\n")
+            assert journal.next("ConnectionClosed").reason == "timed out"
+            assert len(rest(client)) == 60_001
+
+
+def is_kept(ends: tuple[int, int]) -> bool:
+    """Whether the kernel has a connection between two ports of this machine (proc(5), /proc/net/tcp)."""
+    found = (line.split()[1:3] for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return ends in {tuple(int(address.rpartition(":")[2], 16) for address in pair) for pair in found}
 
 
 def test_a_silent_client_never_holds_a_worker(kit: Kit) -> None:

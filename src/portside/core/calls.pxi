@@ -75,6 +75,13 @@ cpdef int give_way() except -1:
     return 0
 
 
+cdef int stand_back() except -1:
+    """Let everybody else who is ready run first: what a task does that has used up its credit by sending much."""
+    if in_green():
+        hub_here().stand_back()
+    return 0
+
+
 def wait_readable(int fd, timeout=None):
     """Wait until a descriptor can be read; False when `timeout` seconds have passed first."""
     return Watch(fd).wait_readable(timeout)

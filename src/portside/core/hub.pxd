@@ -104,6 +104,8 @@ cdef class Hub:
     cdef Task head  # the queue
     cdef Task tail
     cdef Py_ssize_t length
+    cdef Task patient  # those who send much, and have used up their credit; they are not in the queue
+    cdef Task last_patient
     cdef Py_ssize_t quota  # tasks that may run before the kernel is asked again
     cdef readonly Py_ssize_t crowd  # how many were ready when it was last asked
     cdef Task handoff  # for the root, which starts a greenlet for it
@@ -144,7 +146,10 @@ cdef class Hub:
     cdef int _run_errand(self, Task task, object greenlet) except -1
     cdef int give_way(self, Task me) except -1
     cdef int take_turns(self) except -1
+    cdef int stand_back(self) except -1
+    cdef int _resume(self, Task me) except -1
     cdef PyObject *next(self) except? NULL
+    cdef void _call_up(self)
     cdef int go(self) except -1
     cdef int _start(self) except -1
     cdef int wake(self, Task task) except -1
@@ -167,3 +172,4 @@ cdef class Hub:
 cdef Hub hub_here()
 cdef bint in_green() noexcept
 cpdef int give_way() except -1
+cdef int stand_back() except -1

@@ -175,6 +175,11 @@ cdef double GIVE_BACK_SECONDS = 1.0
 # moves faster counts less (`BULK` in stream.pyx).
 cdef Py_ssize_t CREDIT = 4096
 
+# Tasks that send much, and have used up their credit, get another turn so many at a time: in between, the kernel is asked
+# who else is ready, and they come first. Two hundred clients that are sent megabytes would hold up the others for as many
+# turns. It costs a system call for eight turns of some thirty millionths of a second.
+cdef int CALLED_UP = 8
+
 # Compiled functions have no Python frames; this one has.
 _a_function = types.FunctionType(compile("None", "<portside>", "eval"), {})
 
@@ -497,11 +502,32 @@ cdef class Hub:
         me = self.here()
         me.state = READY
         self.push(me)
+        return self._resume(me)
+
+    cdef int _resume(self, Task me) except -1:
+        """Give way, and go on when it is this task's turn again."""
         self.give_way(me)
         if me.error is not None:
             error, me.error = me.error, None
             raise error
         return 0
+
+    cdef int stand_back(self) except -1:
+        """The same for a task that sends much: those who become ready meanwhile come first, too."""
+        cdef Task me
+        if not self.is_green():
+            self.credit = CREDIT
+            return 0
+        if self.dirty is not None:
+            self._flush()
+        me = self.here()
+        me.state = READY
+        if self.last_patient is None:
+            self.patient = me
+        else:
+            self.last_patient.after = me
+        self.last_patient = me
+        return self._resume(me)
 
     cdef PyObject *next(self) except? NULL:
         """Let the next task be the current one; returns it, borrowed. NULL when the root must run."""
@@ -515,9 +541,24 @@ cdef class Hub:
                 self.current = self.pop()
                 self.current.state = RUNNING
                 return <PyObject *>self.current
-            if self.ask(self.head is None) == 1:
+            if self.ask(self.head is None and self.patient is None) == 1:
                 self.chores |= SIGNAL
-            self.quota = self.crowd = self.length
+            self._call_up()
+
+    cdef void _call_up(self):
+        """A round begins: who is ready has a turn, and behind them a few of those who stand back."""
+        cdef int left = CALLED_UP
+        cdef Task task
+        while left and self.patient is not None:
+            task = self.patient
+            self.patient = task.after
+            if self.patient is None:
+                self.last_patient = None
+            else:
+                task.after = None
+            self.push(task)
+            left -= 1
+        self.quota = self.crowd = self.length
 
     cdef int go(self) except -1:
         """Switch to the current task; it is borrowed from here on, since who waits must not keep it alive."""
@@ -826,7 +867,7 @@ cdef class Hub:
         try:
             self.driven = True
             self.ask(False)
-            self.quota = self.length
+            self._call_up()
             self._loop()
         finally:
             self._leave_root()
@@ -838,7 +879,7 @@ cdef class Hub:
         cdef itimerspec when
         cdef epoll_event event
         cdef double at = 0
-        if self.head is not None:
+        if self.head is not None or self.patient is not None:
             self._ring()
         if self.clock < 0:
             self.clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
@@ -904,7 +945,8 @@ cdef class Hub:
                 (<Channel>self.channels[place]).drained = False
                 self.channels[place] = NULL
         self.deadlines.clear()
-        while self.head is not None:
+        while self.head is not None or self.patient is not None:
+            self._call_up()
             self.pop()
         self.workers = []
         self.calls = []

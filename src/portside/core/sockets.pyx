@@ -10,8 +10,8 @@ import os
 import socket
 import sys
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EALREADY, EBADF, EINPROGRESS, EINTR, EINVAL, EISCONN, errno
@@ -21,7 +21,7 @@ from portside.core.counting cimport Notes
 from portside.core.datagrams cimport Datagrams, address_of, sockaddr, sockaddr_storage, socklen_t
 from portside.core.hub cimport Channel, Hub, hub_here, in_green
 from portside.core.linux cimport monotonic
-from portside.core.stream cimport Stream
+from portside.core.stream cimport BULK, MUCH, SLICE, Stream
 from portside.core.hub import sleep
 from portside.core.stream import StreamReader, StreamWriter
 
@@ -203,6 +203,12 @@ class GreenSocket(socket.socket):
         if channel.patience >= 0 or channel.idle >= 0 or channel.limit != INFINITY:
             return True
         return channel.stall >= 0 and bool(channel.stuffed)
+
+    @property
+    def stalled(self):
+        """True when what has timed out is a wait for the peer to take something, and the server's limit, not a timeout."""
+        cdef Channel channel = self._channel
+        return channel.stall >= 0 and channel.patience < 0 and bool(channel.stuffed)
 
     # -- connections --
 
@@ -397,9 +403,11 @@ class GreenSocket(socket.socket):
     def send(self, data, flags=0):
         """Send some of `data`; returns how many bytes."""
         _flush(self)
-        count = _retried(self, True, flags, _send, data, flags)
-        if isinstance(self._channel, Stream):
-            (<Stream>self._channel).sent += <Py_ssize_t>count
+        if not isinstance(self._channel, Stream):
+            return _retried(self, True, flags, _send, data, flags)
+        count = _retried(self, True, flags, _send_slice, data, flags)
+        (<Stream>self._channel).sent += <Py_ssize_t>count
+        _spend(count // BULK, count)
         return count
 
     def sendall(self, data, int flags=0):
@@ -572,6 +580,17 @@ def _retried(sock, bint write, int flags, operation, *arguments):
             raise TimeoutError("timed out")
 
 
+def _send_slice(sock, data, flags):
+    """Send some of `data`, as much as one turn's worth."""
+    if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) <= SLICE or not PyObject_CheckBuffer(data):
+        return _send(sock, data, flags)
+    with memoryview(data) as whole:
+        if whole.nbytes <= SLICE:
+            return _send(sock, whole, flags)
+        with whole.cast("B") as view, view[:SLICE] as piece:
+            return _send(sock, piece, flags)
+
+
 cdef object _again(items):
     """What can be iterated more than once, as it is after a wait."""
     return list(items) if hasattr(items, "__next__") else items
@@ -622,12 +641,15 @@ def _received_whole(sock, buffer, int flags):
 cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int flags) except -1:
     cdef Py_ssize_t count
     cdef double by = -1
+    cdef Py_ssize_t most = SLICE if isinstance(channel, Stream) else size  # others keep the bounds of messages
     while True:
-        count = c_send(channel.fd, data, size, flags | MSG_NOSIGNAL)
+        count = c_send(channel.fd, data, min(size, most), flags | MSG_NOSIGNAL)
         if count >= 0:
-            _spend(CALL)
             if isinstance(channel, Stream):
                 (<Stream>channel).sent += count
+            if count < size and by < 0:
+                by = channel.deadline(True)
+            _spend(CALL + count // BULK, count)
             data += count
             size -= count
             if size == 0:
@@ -669,20 +691,22 @@ def _send_file(sock, file, int fileno, offset, count):
             done += sent
             if isinstance(channel, Stream):
                 (<Stream>channel).sent += <Py_ssize_t>sent
-            _spend(sent)
+            _spend(sent, sent)
     finally:
         if done and hasattr(file, "seek"):
             file.seek(offset + done)
     return done
 
 
-cdef int _spend(Py_ssize_t amount) except -1:
+cdef int _spend(Py_ssize_t amount, Py_ssize_t count=0) except -1:
+    """Count `amount` against the task's credit: for a call, and for `count` bytes that it has sent."""
     cdef Hub hub = hub_here()
-    if hub is not None:
-        hub.credit -= amount
-        if hub.credit <= 0:
-            hub.take_turns()
-    return 0
+    if hub is None:
+        return 0
+    hub.credit -= amount
+    if hub.credit > 0:
+        return 0
+    return hub.stand_back() if count >= MUCH else hub.take_turns()
 
 
 def _connect(sock, address):

@@ -6,6 +6,17 @@ from libc.stdint cimport uint64_t
 from portside.core.hub cimport Channel
 
 
+cdef enum:
+    # Bytes that count as one against a task's credit. They count in full where they may be short lines, each of which takes
+    # a handler its time; others only take their copy, which is thirty times as fast.
+    BULK = 32
+    # What one send offers at most, which is what a turn's credit is good for (`CREDIT` in hub.pyx): of who writes much to
+    # a client that does not read, the kernel would take megabytes at once, and all others wait for the copy of them.
+    SLICE = 131072
+    # Who sends so much at once stands back behind those who have little to do. Short answers that have gathered are less.
+    MUCH = 32768
+
+
 cdef class Layer:
     cdef Py_ssize_t receive(self, Stream stream, char *buffer, Py_ssize_t size, int flags) except -1
     cdef int send(self, Stream stream, const char *data, Py_ssize_t size, double by) except -1

@@ -28,7 +28,7 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from portside.core.hub cimport Channel, Hub, give_way, hub_here
+from portside.core.hub cimport Channel, Hub, give_way, hub_here, stand_back
 from portside.core.linux cimport monotonic
 
 
@@ -82,11 +82,9 @@ cdef Py_ssize_t GATHER = 65536
 # Gathered output leaves at the first write after so many seconds.
 cdef double GATHER_SECONDS = 0.001
 
-# What a system call counts against a task's credit beside the bytes that it moved. Bytes count in full where they may be
-# short lines, each of which takes a handler its time; others only take their copy, which is thirty times as fast.
+# What a system call counts against a task's credit beside the bytes that it moved.
 cdef enum:
     CALL = 1024
-    BULK = 32
 
 cdef char scratch[SCRATCH]
 cdef char *spare_output = NULL
@@ -111,6 +109,23 @@ cdef void return_output(char *buffer) noexcept:
         spare_output = buffer
     else:
         free(buffer)
+
+
+cdef Hub payer(Stream stream):
+    """The hub whose task pays for what it moves. A stream that has never waited knows none, as its client has made haste."""
+    cdef Hub hub = stream.hub
+    return hub_here() if hub is None else hub
+
+
+cdef int pay(Stream stream, Py_ssize_t count) except -1:
+    """Count what was sent against the task's credit; who has used it up lets the others have their turns."""
+    cdef Hub hub = payer(stream)
+    if hub is None:
+        return 0
+    hub.credit -= CALL + count // BULK
+    if hub.credit > 0:
+        return 0
+    return stand_back() if count >= MUCH else give_way()
 
 
 cdef class Layer:
@@ -156,7 +171,7 @@ cdef class Stream(Channel):
         """The same from the descriptor; `by` is when it must be over, or negative until that is needed."""
         cdef Py_ssize_t count
         cdef bint inside = buffer == NULL
-        cdef Hub hub = self.hub
+        cdef Hub hub = payer(self)
         if self.broken is not None:
             self.check()
         if hub is not None and hub.credit <= 0:
@@ -233,7 +248,7 @@ cdef class Stream(Channel):
     cdef Py_ssize_t fill(self) except -1:
         """Receive more input behind what is unread; 0 at the end of the stream."""
         cdef Py_ssize_t count
-        if self.start == self.end and self.expected < DIRECT:
+        if self.expected < DIRECT:
             count = self.receive(scratch, PIECE, 0)
             if count:
                 self.keep(scratch, count)
@@ -244,8 +259,9 @@ cdef class Stream(Channel):
         return count
 
     cdef int keep(self, const char *data, Py_ssize_t count) except -1:
-        """Put `data` behind the unread input: there is some only where another task has read at the same time."""
+        """Put `data` behind the unread input: the beginning of a short line, or what another task has read meanwhile."""
         cdef Py_ssize_t unread = self.end - self.start
+        cdef Py_ssize_t seen = max(0, self.seen - self.start)
         cdef PyObject *joined = new_bytes(NULL, unread + count)
         if unread:
             memcpy(bytes_data(joined), bytes_data(self.input) + self.start, unread)
@@ -253,6 +269,7 @@ cdef class Stream(Channel):
         self.drop()
         self.input = joined
         self.end = unread + count
+        self.seen = seen
         return 0
 
     cdef void drop(self) noexcept:
@@ -419,18 +436,21 @@ cdef class Stream(Channel):
 
     cdef int send_raw(self, const char *data, Py_ssize_t size, double by) except -1:
         """The same to the descriptor."""
-        cdef Py_ssize_t count
-        cdef Hub hub = self.hub
+        cdef Py_ssize_t count, piece
         while True:
-            count = c_send(self.fd, data, size, MSG_NOSIGNAL)
+            piece = min(size, SLICE)
+            count = c_send(self.fd, data, piece, MSG_NOSIGNAL)
             if count > 0:
                 self.sent += count
-            if count == size:
-                if hub is not None:
-                    hub.credit -= CALL + count // BULK
-                    if hub.credit <= 0:
-                        give_way()
-                return 0
+            if count == piece:
+                if count < size and by < 0:
+                    by = self.deadline(True)  # the others' turns count, too
+                pay(self, count)
+                if count == size:
+                    return 0
+                data += count
+                size -= count
+                continue
             if count < 0:
                 if errno == EINTR:
                     PyErr_CheckSignals()
@@ -461,17 +481,12 @@ cdef class Stream(Channel):
         """The same for data that lasts only until another task has a turn."""
         cdef Py_ssize_t count = 0
         cdef bytes rest
-        cdef Hub hub
         if self.layer is None and self.gathered == 0 and self.start == self.end and self.broken is None:
             count = c_send(self.fd, data, size, MSG_NOSIGNAL)
             if count > 0:
                 self.sent += count
             if count == size:
-                hub = self.hub
-                if hub is not None:
-                    hub.credit -= CALL + count // BULK
-                    if hub.credit <= 0:
-                        give_way()
+                pay(self, count)
                 return 0
             count = max(count, 0)  # what went wrong, the next try tells
         rest = PyBytes_FromStringAndSize(data + count, size - count)
