@@ -36,16 +36,24 @@ def _section(path: tuple[str, ...]) -> Iterator[str]:
 def _introduction(table: Table) -> Iterator[str]:
     key = ".".join(table.path)
     short = "" if table.short is None else f" `{key} = VALUE` is short for `{'.'.join(table.short)} = VALUE`."
-    yield f'`[{key}]`: {_escaped(_sentence(_NONE.sub("left out", table.words)))} `{key} = "off"` is none.{short}\n'
+    off = f' `{key} = "off"` is none.' if table.can_be_off else ""
+    yield f"`[{key}]`: {_escaped(_sentence(_NONE.sub('left out', table.words)))}{off}{short}\n"
 
 
 def _row(option: Option) -> str:
-    words = _NONE.sub(functools.partial(_absent, option), option.words)
+    words = option.words if _can_be_none(option) else _OR_NONE.sub("", option.words)
+    words = _NONE.sub(functools.partial(_absent, option), words)
     cells = (f"`{option.key}`", _escaped(_takes(option.kind.accepted)), _default(option), _escaped(words))
     return f"| {' | '.join(cells)} |"
 
 
 _NONE = re.compile(r"\bNone\b")  # what a program calls it
+_OR_NONE = re.compile(r" or None\b")
+
+
+def _can_be_none(option: Option) -> bool:
+    """Whether a file can say that there is none: by "off", or by leaving it out."""
+    return option.default is None or '"off"' in option.kind.accepted
 
 
 def _absent(option: Option, found: re.Match[str]) -> str:
@@ -73,6 +81,8 @@ def _default(option: Option) -> str:
         return "must be given"
     if value is None or value in ((), "") or (isinstance(value, Mapping) and not value):
         return ""
+    if isinstance(value, tuple):
+        return " ".join(f"`{each}`" for each in value)
     if "number of bytes" in option.kind.accepted:
         return next(f'`"{value // size}{unit}"`' for size, unit in _SIZES if value % size == 0)
     if isinstance(value, bool):

@@ -10,7 +10,7 @@ import pytest
 from portside import Endpoint, Limits, ProxyProtocol, Workers
 from portside.policy.development import development_certificate
 from portside.service.config.making import WEB_PORT
-from portside.service.config.options import options, tables
+from portside.service.config.options import of_handlers, options, tables
 from portside.service.config.settings import Log, RequestLog
 from portside.service.description import Service
 from tests.config.kit import BASE, made, wrong
@@ -27,7 +27,10 @@ def service(text: str, **sources: Any) -> Service:
 # The table of options
 
 
-@pytest.mark.parametrize("path", [("limits",), ("workers",), ("admin",), ("proxy_protocol",), ("tls",)])
+OBJECTS = ("limits", "workers", "admin", "proxy_protocol", "tls", *sorted(of_handlers()))
+
+
+@pytest.mark.parametrize("path", [(name,) for name in OBJECTS])
 def test_every_field_is_an_option(path: tuple[str, ...]) -> None:
     table = tables()[path]
     fields = {each.name for each in dataclasses.fields(table.make) if each.init}

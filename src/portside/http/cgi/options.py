@@ -29,7 +29,7 @@ class CGIOptions:
         environment: names of the server's environment variables that it sees, `*` for any characters; `("*",)` passes
             everything on, as the standard library does.
         redirects: answers `Location: /path` in a row that are followed here; 10 as Apache's `LimitInternalRecursion`.
-        user: whom scripts of a server of root's run as; None leaves them root's rights.
+        user: whom scripts of a server of root's run as; "root" or None leaves them root's rights.
         own_directory: run it in its own directory, as RFC 3875 (7.2) advises; False is the server's current one, which
             scripts written for the standard library expect.
 
