@@ -57,7 +57,7 @@ LAYERS = (
 WITHOUT_IO = frozenset(
     {
         *("endpoint_text", "framing", "http.errors", "http.head", "http.limits", "http.plain"),
-        *("core.fields", "http.collecting", "service.config.locating"),
+        *("core.fields", "http.collecting", "http.targets", "service.config.locating"),
         *(f"http.cgi.{name}" for name in ("metavariables", "options", "output")),
         *(f"http.files.{name}" for name in ("answers", "conditions", "cors", "encodings", "forms", "listing", "names")),
         *(f"http.files.{name}" for name in ("options", "ranges")),

@@ -5,15 +5,17 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
+from portside import Limits
 from portside.policy.tls import ContextTLS
-from portside.telemetry import CloseReason
+from portside.telemetry import CloseReason, RefusalReason
 from tests.conftest import DEADLINE
 from tests.engines.instruments import BULK, PIECE, Journal, pattern
-from tests.engines.kit import Kit, Stand, reset, rest, serving
+from tests.engines.kit import Kit, Stand, count_becomes, reset, rest, serving
 from tests.tls.handlers import Fails, FailsAsync, Hurries, HurriesAsync, Tells, TellsAsync
 from tests.tls.kit import PKI, fingerprint_of, secured
 
@@ -254,3 +256,23 @@ def _answer_raw(request: socket.socket, *_: object) -> None:
 
 async def _answer_raw_async(request: Any, *_: object) -> None:
     request.transport.write(b"SECRET")
+
+
+def shaking(stand: Stand) -> int:
+    """Handshakes under way."""
+    admission = stand.server._portside.admission
+    return 0 if admission is None else len(admission._shaking)
+
+
+def test_the_oldest_handshake_makes_room(kit: Kit, pki: PKI, journal: Journal) -> None:
+    if kit.is_serial or kit.forks:
+        pytest.skip("one handshake in a process")
+    with serving(kit, kit.handlers.Echo, tls=pki.tls(), limits=Limits(handshakes=2)) as stand:
+        silent = []
+        for number in (1, 2, 2):
+            silent.append(stand.dial())
+            assert count_becomes(number, of=partial(shaking, stand))
+        assert rest(silent[0]) == b""
+        assert journal.next("ConnectionRefused").reason == RefusalReason.HANDSHAKES
+        silent[1].close()
+        assert ask(stand, pki.trusting()) == b"HELLO\n"

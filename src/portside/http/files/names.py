@@ -36,8 +36,10 @@ _translated = lru_cache(maxsize=1024)(_translate)  # clients repeat themselves, 
 
 def split(target: str) -> tuple[str, str]:
     """Split a target before its query or its fragment, whichever comes first; scheme and host are left out."""
-    if target[:1] != "/":
-        target = origin_form(target) or target
+    return _halves(target if target[:1] == "/" else origin_form(target) or target)
+
+
+def _halves(target: str) -> tuple[str, str]:
     end = min((place for mark in "?#" if (place := target.find(mark)) >= 0), default=len(target))
     return target[:end], target[end:]
 
@@ -68,7 +70,7 @@ def with_slash(target: str) -> str:
     Two slashes at the beginning would lead to another host (python/cpython#87389), and browsers take a backslash for a
     slash.
     """
-    location, rest = split(target)
+    location, rest = _halves(target)
     if location.startswith("/"):
         location = "/" + location.lstrip("/\\")
     return location.replace("\\", "%5C").removesuffix("/") + "/" + rest
