@@ -32,7 +32,7 @@ LAYERS = (
     ("engines",),
     (
         *("acceptor", "admission", "blame", "connections", "dispatcher", "drain", "farewell", "finishing", "keeper"),
-        *("lifecycle", "shortage", "spare", "waker"),
+        *("latecomers", "lifecycle", "roles", "shortage", "spare", "waker"),
     ),
     ("core",),
     ("policy",),
