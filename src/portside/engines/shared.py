@@ -5,7 +5,18 @@ from typing import Any
 
 from portside.connections import Connection
 
-_IDLE, _ENDING = 0, 1  # bytes of the shared memory
+
+class _Noted:
+    """A byte of a record's shared memory, as an attribute."""
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+
+    def __get__(self, record: "SharedConnection", _: object = None) -> bool:
+        return bool(record._shared[self._place])
+
+    def __set__(self, record: "SharedConnection", value: bool) -> None:
+        record._shared[self._place] = value
 
 
 class SharedConnection(Connection):
@@ -16,24 +27,9 @@ class SharedConnection(Connection):
 
     __slots__ = ("_shared",)
 
+    idle: Any = _Noted(0)
+    ending: Any = _Noted(1)
+
     def __init__(self, *arguments: Any) -> None:
         self._shared = mmap.mmap(-1, 2)
         super().__init__(*arguments)
-
-    @property
-    def idle(self) -> bool:
-        """Its handler has said that it only waits for another request."""
-        return bool(self._shared[_IDLE])
-
-    @idle.setter
-    def idle(self, value: bool) -> None:
-        self._shared[_IDLE] = value
-
-    @property
-    def ending(self) -> bool:
-        """A drain is under way, and its handler should begin nothing new."""
-        return bool(self._shared[_ENDING])
-
-    @ending.setter
-    def ending(self, value: bool) -> None:
-        self._shared[_ENDING] = value

@@ -1,6 +1,7 @@
 """Processes of the supervisor's: forked with one end of a channel, and never back in its code."""
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -29,3 +30,14 @@ def forked(live: Callable[[], NoReturn], channel: Channel) -> int:
     finally:
         channel.close()
     return pid
+
+
+def expect_threads() -> None:
+    """Have Python (3.12 and later) not warn of every handler's process that it is forked beside threads.
+
+    For a process of ours, whose threads are: that of the supervisor's channel and those of the admin endpoint. What locks
+    they hold is let go before a fork, or is nothing that a handler asks for. A program's own forks are warned of still.
+    """
+    warnings.filterwarnings(
+        "ignore", "This process .* multi-threaded", DeprecationWarning, r"portside\.engines\.forks$"
+    )

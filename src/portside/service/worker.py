@@ -29,6 +29,7 @@ from portside.service.bound import Bound
 from portside.service.channel import Channel, Message
 from portside.service.control import Answer, Command
 from portside.service.description import Service
+from portside.service.forking import expect_threads
 from portside.service.loading import LoadError
 from portside.service.running import Running, end_child
 from portside.service.wear import Wear
@@ -122,6 +123,7 @@ class _Worker:
     def run(self) -> int:
         """The whole life; returns the exit code."""
         self._listen_to_signals()
+        expect_threads()
         threading.Thread(target=self._listen_to_supervisor, name="portside-control", daemon=True).start()
         self._fork_between_answers()
         with contextlib.ExitStack() as stack:
