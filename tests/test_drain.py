@@ -33,6 +33,7 @@ class Scripted(Connection):
     def __init__(self, clock: "Clock", quiet_from: float) -> None:
         self._clock = clock
         self._quiet_from = quiet_from
+        self.opened = -60.0
         self.woken = self.idle = False
         self.woken_at: float | None = None
         self.cut_at: float | None = None

@@ -16,7 +16,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 import portside
-from portside import dispatcher, drain, socketserver, telemetry, wsgi, xmlrpc
+from portside import drain, roles, socketserver, telemetry, wsgi, xmlrpc
 from portside.cli.figures import FIGURES
 from portside.http import server as http_server
 from portside.http.access_log import AccessLog
@@ -222,7 +222,7 @@ def test_options_are_described(function: object, title: str) -> None:
 
 def test_questions_to_an_engine_are_described() -> None:
     table = [code(row[0])[0] for row in rows(section(text_of("architecture.md"), "The server and its machine"))]
-    real = [name for name, _ in inspect.getmembers(dispatcher.Engine, inspect.isfunction) if name[0] != "_"]
+    real = [name for name, _ in inspect.getmembers(roles.Engine, inspect.isfunction) if name[0] != "_"]
     assert sorted(each.partition("(")[0] for each in table) == real
 
 

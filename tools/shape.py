@@ -32,7 +32,7 @@ LAYERS = (
     ("engines",),
     (
         *("acceptor", "admission", "blame", "connections", "dispatcher", "drain", "farewell", "finishing", "keeper"),
-        *("lifecycle", "promptly", "shortage", "spare", "waker"),
+        *("latecomers", "lifecycle", "promptly", "roles", "shortage", "spare", "waker"),
     ),
     ("core",),
     ("policy",),

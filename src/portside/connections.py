@@ -314,12 +314,16 @@ class Connections:
     """The open connections of one server.
 
     Attributes:
+        kind: what the records are.
+        ending: a drain is under way, or about to be: whoever comes in yet begins nothing new after its first request.
         on_gone: called with each record that is taken out, in whatever thread that happens, even in the middle of
             anything: it must not wait, nor take a lock.
     """
 
     def __init__(self) -> None:
         self._open: dict[int, Connection] = {}
+        self.kind: type[Connection] = Connection
+        self.ending = False
         self.on_gone: Callable[[Connection], None] | None = None
 
     def __len__(self) -> int:
@@ -328,9 +332,10 @@ class Connections:
     def add(self, request: Any, client_address: object) -> Connection | None:
         """Note a connection that was just accepted; returns its record, where it can have one."""
         try:
-            record = Connection(request, client_address, self._gone)
+            record = self.kind(request, client_address, self._gone)
         except TypeError:  # what a program's get_request made up need not be a socket
             return None
+        record.ending = self.ending
         self._open[id(request)] = record
         return record
 

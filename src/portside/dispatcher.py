@@ -3,25 +3,26 @@
 A server object is its hooks, which programs override and extend with names of their own; everything else is in here,
 behind one attribute (`server._portside`), where no subclass can collide with it. The dispatcher calls the hooks in the
 order that the standard library's `socketserver` laid down; where handlers run is the engine's business, and what a
-request is made of the transport's.
+request is made of the transport's: both are in `portside.roles`.
 """
 
 import contextlib
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from portside.acceptor import Acceptor
 from portside.addresses import address_text
 from portside.admission import admission_for
-from portside.connections import Connection, Connections
 from portside.drain import GRACE, QUIET, TICK, Drain
 from portside.finishing import Finisher
-from portside.gates import Gate
+from portside.latecomers import Latecomers
 from portside.lifecycle import Lifecycle, Run, awaitable
 from portside.ownership import is_ours
+from portside.roles import Engine, Transport
 from portside.shortage import Shortage
 from portside.telemetry import (
     AcceptResumed,
@@ -34,16 +35,6 @@ from portside.telemetry import (
     ServerStopped,
     emit,
 )
-from portside.telemetry.notes import Noting
-from portside.telemetry.tally import Tally
-
-if TYPE_CHECKING:
-    from portside.telemetry.notes import Notes
-else:
-    try:
-        from portside.core.counting import Notes
-    except ImportError:
-        from portside.telemetry.notes import Notes
 
 # Clients accepted in a row before the loop looks at anything else (a stop, ended children, service_actions): enough to
 # spread the cost of a wait over a burst, few enough that the batch stays below a millisecond.
@@ -52,109 +43,6 @@ ACCEPT_BATCH = 16
 # Seconds that a drain lasts where nobody says otherwise: gunicorn's graceful_timeout and Kubernetes'
 # terminationGracePeriodSeconds.
 DRAIN_SECONDS = 30.0
-
-
-class Engine:
-    """Where handlers run, as the dispatcher sees it. This one is the serial engine: in the loop's own thread.
-
-    Args:
-        server: the server object; engines call its hooks.
-        dispatcher: the server's dispatcher.
-
-    Attributes:
-        name: what the modern face calls it.
-        holds_up_loop: whether the loop waits while a handler runs.
-    """
-
-    name: ClassVar[str] = "serial"
-    holds_up_loop: bool = True
-
-    def __init__(self, server: Any, dispatcher: "Dispatcher") -> None:
-        self.server = server
-        self.dispatcher = dispatcher
-
-    def prepare(self) -> None:
-        """Before a loop: see to what the engine needs of the server's socket."""
-
-    def loop(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
-        """Take turns until the run should end."""
-        while not run.stopping:
-            self.dispatcher.turn(run, acceptor, timeout)
-
-    def has_room(self) -> bool:
-        """True when another request may be accepted; one that says no wakes the dispatcher's lifecycle later."""
-        return True
-
-    def running(self) -> int:
-        """How many handlers run beside the loop, the calling one not counted."""
-        return 0
-
-    def at_work(self) -> int:
-        """How many handlers run, to the knowledge of whoever looks from outside: for telemetry, not for a drain."""
-        return self.running()
-
-    def is_handler(self) -> bool:
-        """True when the caller is a handler that runs beside the loop."""
-        return False
-
-    def kill(self) -> None:
-        """End by force what can be ended by force; waits for nothing."""
-
-    def reap(self) -> None:
-        """Wait for what was killed."""
-
-    def extras(self) -> tuple[Any, ...]:
-        """Further descriptors that should end a wait of the loop."""
-        return ()
-
-    def tend(self) -> None:
-        """Called in every turn of the loop, whether or not the program's `service_actions` does what ours does."""
-
-    def post(self, call: Callable[[], object]) -> bool:
-        """Have the loop that all handlers share make a call; False, and no call, where they do not share one."""
-        return False
-
-    def interval(self) -> float | None:
-        """Seconds after which the loop must look again by itself; None when everything wakes it."""
-        return None
-
-
-class Transport:
-    """What a request is made of, as the dispatcher sees it. This one knows nothing of it.
-
-    Attributes:
-        batch: how many requests may be taken in a row; 1 where `get_request` may wait when nobody is there.
-        tally: counts what happens, where somebody wants to know.
-        notes: makes what it takes its notes in.
-    """
-
-    tally: Tally | None = None
-    notes: Callable[[], Noting] = Notes
-
-    def __init__(self, server: Any, connections: Connections) -> None:
-        self.server = server
-        self.connections = connections
-        self.batch = 1
-
-    def prepare(self) -> None:
-        """Before a loop: make sure that `get_request` does not wait when another loop was faster, and set `batch`."""
-
-    def gates(self) -> tuple[Gate, ...]:
-        """What requests pass before their handler."""
-        return ()
-
-    def opened(self, request: Any, client_address: Any) -> Connection | None:
-        """A request was accepted; returns its record, where there is one."""
-        return None
-
-    def closed(self, request: Any) -> None:
-        """A request is about to be closed; called any number of times."""
-
-    def stop_listening(self) -> None:
-        """Before a drain: let no further client wait."""
-
-    def become_child(self) -> None:
-        """In a forked child: let go of what is the parent's."""
 
 
 class Dispatcher(Finisher):
@@ -173,6 +61,7 @@ class Dispatcher(Finisher):
         self.accepting = True  # False while somebody has asked for a pause
         self._forced = False  # since the runs were asked to stop: a drain that is about to begin must know
         self.hesitate: Callable[[], float] | None = None  # seconds to leave a client to other processes
+        self.shares_listener = False  # with others who go on: those at the door when a drain begins are for them
         self.quiet = QUIET  # seconds of a client's silence that a drain takes for idleness
         self.lifecycle = Lifecycle()
         self.engine = engine(server, self)
@@ -185,14 +74,13 @@ class Dispatcher(Finisher):
         """One run, from the first turn to the end of its drain."""
         self.gates = self.transport.gates()
         run = self.lifecycle.begin()
-        self._forced = False
+        self._forced = self.connections.ending = False
         try:
             emit(ServerStarted(server=self._server, address=self._server.server_address))
-            if not run.stopping:  # or the server may be closed already
+            if run.stopping and (run.drain is None or self._server.fileno() < 0):  # it was asked before it began
+                self.leave(run)
+            else:
                 self._loop(run, self._timeout(poll_interval))
-            self.leave(run)
-            if run.drain is not None:
-                self.drain(run.drain)
         finally:
             self.lifecycle.end(run)
             emit(ServerStopped(server=self._server, address=self._server.server_address))
@@ -206,11 +94,20 @@ class Dispatcher(Finisher):
         with acceptor, self._open_door(), run.waker.rung_by_signals():
             self.engine.loop(run, acceptor, timeout)
 
-    def leave(self, run: Run) -> None:
-        """The loop is over. Where a drain follows, new clients are refused at once instead of waiting for its end."""
+    def leave(self, run: Run, acceptor: Acceptor | None = None) -> Latecomers:
+        """The loop is over. Where a drain follows, whoever is at the door is let in, and new clients are refused.
+
+        Returns:
+            Those who were let in: they are to be handled.
+        """
+        latecomers = Latecomers(self._server, self.engine.has_room, self._receive, self._turn_away)
         if run.drain is not None:
+            self.connections.ending = True
+            if acceptor is not None and self.transport.queues and not self.shares_listener:
+                latecomers.take_in(acceptor, run.drain)
             self.transport.stop_listening()
         run.leave()
+        return latecomers
 
     def turn(self, run: Run, acceptor: Acceptor, timeout: float | None) -> None:
         """Sleep until something happens, and see to it."""
@@ -318,7 +215,7 @@ class Dispatcher(Finisher):
             if not self.accept_one(run, acceptor) or run.stopping or not self.has_room():
                 return
 
-    def accept_one(self, run: Run, acceptor: Acceptor, dispatch: Callable[[Any, Any], None] | None = None) -> bool:
+    def accept_one(self, run: Run, acceptor: Acceptor) -> bool:
         """Accept and dispatch one request; False when there is no point in trying another now."""
         try:
             request, client_address = self._server.get_request()
@@ -327,12 +224,23 @@ class Dispatcher(Finisher):
         if acceptor.failing:
             acceptor.succeeded()
             emit(AcceptResumed(server=self._server))
+        self._receive(request, client_address)
+        return True
+
+    def _receive(self, request: Any, client_address: Any) -> None:
+        """Dispatch a request that was accepted, if it may come in."""
         if self.admission is None:
             self.transport.opened(request, client_address)
         elif not self.admission.let_in(request, client_address):
-            return True
-        (dispatch or self._dispatch)(request, client_address)
-        return True
+            return
+        self._dispatch(request, client_address)
+
+    def _turn_away(self, request: Any, client_address: Any) -> None:
+        """A request was accepted, and there is no time for it."""
+        record = self.transport.opened(request, client_address)
+        if record is not None:
+            record.cut()
+        self._server.shutdown_request(request)
 
     def _dispatch(self, request: Any, client_address: Any) -> None:
         server = self._server
@@ -361,6 +269,8 @@ class Dispatcher(Finisher):
         """In a forked child: keep what concerns its one request, and let go of what is the parent's."""
         self.lifecycle.after_fork()
         self.transport.become_child()
+        for drain in list(self._drains):
+            drain.let_go()
         ConnectionClosed.subscribers = ConnectionRefused.subscribers = ()  # the parent tells, once the child has ended
 
     def handlers(self) -> int:
@@ -394,21 +304,44 @@ class Dispatcher(Finisher):
         """Seconds that handlers get where nobody says otherwise: the server's `drain_timeout`."""
         return float(getattr(self._server, "drain_timeout", DRAIN_SECONDS))
 
-    def drain(self, seconds: float) -> None:
-        """Let the handlers that run beside the loop finish; cut what is left after `seconds`."""
-        running = self.engine.running()
+    def drain(self, seconds: float, latecomers: Latecomers | None = None) -> None:
+        """Let the handlers that run beside the loop finish; cut what is left after `seconds`.
+
+        Args:
+            seconds: the time in all.
+            latecomers: clients that are to get handlers yet.
+        """
+        running = self.engine.running() + len(latecomers or ())
         if not running:
             return
         emit(DrainStarted(server=self._server, running=running, seconds=seconds))
-        drain = self.new_drain(self.engine.running, seconds)
-        drain.run()
+        if latecomers and self.engine.holds_up_loop:
+            drain = self._drain_inline(seconds, latecomers)
+        else:
+            drain = self.new_drain(self.engine.running, seconds, latecomers)
+            drain.run()
         self.engine.kill()
         self.engine.reap()
         emit(DrainFinished(server=self._server, cut=drain.cut, abandoned=self.engine.running()))
 
-    def new_drain(self, running: Callable[[], int], seconds: float) -> Drain:
+    def _drain_inline(self, seconds: float, latecomers: Latecomers) -> Drain:
+        """The same where handlers run in this thread, one after the other: another thread looks after each."""
+        over = threading.Event()
+        drain = self.new_drain(lambda: not over.is_set(), seconds)
+        looking = threading.Thread(target=drain.run, name="portside-drain", daemon=True)
+        looking.start()
+        try:
+            while latecomers and not drain.is_over:
+                latecomers.seat_one()
+        finally:
+            over.set()
+            looking.join()
+            drain.cut += latecomers.turn_away()
+        return drain
+
+    def new_drain(self, running: Callable[[], int], seconds: float, latecomers: Latecomers | None = None) -> Drain:
         """A drain of this server's connections, which `force` can cut short."""
-        drain = Drain(self.connections, running, seconds, self.quiet)
+        drain = Drain(self.connections, running, seconds, self.quiet, latecomers)
         self._drains.add(drain)
         if self._forced:
             drain.hurry()

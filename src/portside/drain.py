@@ -1,11 +1,11 @@
 """Ends what is open, kindly first: wait, wake, insist, cut.
 
 A handler that waits for a client which has nothing to say would wait for ever; a handler that is in the middle of an
-answer must not be disturbed. So, while the handlers finish by themselves,
+answer must not be disturbed. So, while the handlers finish by themselves, and latecomers get theirs,
 
 1. a connection whose handler says that it is idle, or whose client has been quiet for a while (QUIET, where nobody
-   says otherwise), reads the end of its stream: its handler returns as if the client had left, and what it still has
-   to write arrives;
+   says otherwise) and was accepted no later, reads the end of its stream: its handler returns as if the client had
+   left, and what it still has to write arrives;
 2. when INSIST of the time has passed, every connection reads the end of its stream;
 3. at the deadline what is left is cut in both directions, and handlers get GRACE to notice.
 """
@@ -14,7 +14,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from portside.connections import Connections
+from portside.connections import Connection, Connections
+from portside.latecomers import Latecomers
 
 # Seconds without a byte from the client after which its handler is taken to be waiting for a new request. Longer than
 # a round trip between continents (0.25 s), so that a client in mid-message is not taken for an idle one.
@@ -40,16 +41,26 @@ class Drain:
         running: how many handlers still run, the caller's own not counted.
         seconds: the time in all; 0 cuts at once.
         quiet: seconds of a client's silence after which its handler is taken to be idle.
+        latecomers: clients that are to get handlers yet.
+
+    Attributes:
+        cut: how many connections were ended by force.
     """
 
     def __init__(
-        self, connections: Connections, running: Callable[[], int], seconds: float, quiet: float = QUIET
+        self,
+        connections: Connections,
+        running: Callable[[], int],
+        seconds: float,
+        quiet: float = QUIET,
+        latecomers: Latecomers | None = None,
     ) -> None:
         self._connections = connections
         self._running = running
         self._started = time.monotonic()
         self._seconds = seconds
         self._quiet = quiet
+        self._latecomers = latecomers
         self.cut = 0
 
     def run(self, sleep: Callable[[float], object] | None = None) -> None:
@@ -81,6 +92,16 @@ class Drain:
         """Let the time be over now."""
         self._seconds = min(self._seconds, self._elapsed())
 
+    @property
+    def is_over(self) -> bool:
+        """True when the time has passed."""
+        return self._elapsed() >= self._seconds
+
+    def let_go(self) -> None:
+        """In a forked child: latecomers are the parent's."""
+        if self._latecomers:
+            self._latecomers.let_go()
+
     def step(self) -> bool:
         """One look: wake who should be woken.
 
@@ -88,21 +109,35 @@ class Drain:
             False when nothing runs any more or the time has passed.
         """
         elapsed = self._elapsed()
-        if not self._running() or elapsed >= self._seconds:
+        if elapsed >= self._seconds or not self._goes_on():
             return False
         insisting = elapsed >= self._seconds * INSIST
         for connection in self._connections.all():
             connection.ending = True
-            if not connection.woken and (insisting or connection.idle or connection.is_quiet(self._quiet)):
+            if not connection.woken and (insisting or self._rests(connection)):
                 connection.end_input()
         return True
+
+    def _goes_on(self) -> bool:
+        """Have latecomers handled, as far as there is room; False when nobody is, and nobody is to be."""
+        running = self._running()  # which makes room where ended children have to be collected
+        if not self._latecomers:
+            return running > 0
+        self._latecomers.seat()
+        return True
+
+    def _rests(self, connection: Connection) -> bool:
+        """Whether its handler waits for a new request, and not for the rest of one, or for the first."""
+        if connection.idle:
+            return True
+        return time.monotonic() - connection.opened >= self._quiet and connection.is_quiet(self._quiet)
 
     def finish(self) -> None:
         """Cut what is left."""
         remaining = self._connections.all() if self._running() else []
         for connection in remaining:
             connection.cut()
-        self.cut = len(remaining)
+        self.cut = len(remaining) + (self._latecomers.turn_away() if self._latecomers else 0)
 
     def in_grace(self) -> bool:
         """True while handlers run that may still notice the cut."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 from portside.addresses import plain_address
 from portside.binding import UnixFile, bind_inet, bind_unix, unlink_unix
 from portside.blame import close_reason
-from portside.dispatcher import DRAIN_SECONDS, Dispatcher, Engine, Transport
+from portside.dispatcher import DRAIN_SECONDS, Dispatcher
 from portside.engines import AsyncMixIn, ForkingMixIn, GreenMixIn, ThreadingMixIn
 from portside.listening import AF_UNIX, choose_family, explained
 from portside.ownership import is_plain_class
@@ -27,6 +27,7 @@ from portside.policy.guarded import Guarded
 from portside.policy.handshakes import say_goodbye
 from portside.policy.proxy_protocol import ProxyProtocol
 from portside.promptly import accept, close, end
+from portside.roles import Engine, Transport
 from portside.telemetry import CloseReason, DatagramTruncated, HandlerFailed, emit
 from portside.transports import DatagramTransport, StreamTransport
 

@@ -9,7 +9,7 @@ from portside.policy.accepting import AcceptAction, accept_action
 from portside.telemetry import AcceptPaused, ConnectionRefused, RefusalReason, emit
 
 if TYPE_CHECKING:
-    from portside.dispatcher import Transport
+    from portside.roles import Transport
 
 
 class Shortage:

@@ -4,10 +4,11 @@ import os
 from typing import Any
 
 from portside.connections import Connection
-from portside.dispatcher import ACCEPT_BATCH, Transport
+from portside.dispatcher import ACCEPT_BATCH
 from portside.gates import Gate, gates_of
 from portside.ownership import is_ours
 from portside.policy.owed_handshakes import OwedHandshakes, take_over
+from portside.roles import Transport
 from portside.telemetry import ConnectionClosed, ConnectionOpened, emit
 
 # The engines that take any socket; asyncio does not take an encrypted one.
@@ -16,6 +17,8 @@ _BLOCKING = ("serial", "threads", "forks")
 
 class StreamTransport(Transport):
     """Connections: each is opened, recorded and closed, and both are told."""
+
+    queues = True
 
     def prepare(self) -> None:
         """Several loops may watch one listener, and a client that woke them all goes to one: no other may wait for it.

@@ -1,4 +1,4 @@
-"""The end of a server with connections that are kept open; on both engines."""
+"""The end of a server with connections that are kept open; on every engine."""
 
 import math
 import socket

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0  # seconds; only what hangs takes as long, on any machine
 VERSION = "one"
 UNCACHED = {"PYTHONDONTWRITEBYTECODE": "1"}  # a module that is changed within its second is read anew
-PYTHON = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+# 3.12 and later do not raise what they have to say of a fork() beside threads, but they say it.
+PYTHON = [sys.executable, "-W", "error", "-W", "always:This process:DeprecationWarning"]
 
 # The handler greets with its process and its version, and answers each line.
 MODULE = """

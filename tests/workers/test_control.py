@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from portside import Endpoint, Service, Supervisor
 from portside.service.bound import Bound
 from portside.service.loading import Deferred
+from tests.conftest import wait_until
 from tests.workers.kit import PATIENCE, Talker
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -91,6 +93,7 @@ def test_stuck_worker_does_not_hold_the_others_up(folder: Path) -> None:
     def talk(supervisor: Supervisor) -> None:
         pids = sorted(each["pid"] for each in supervisor.describe())
         os.kill(pids[0], signal.SIGSTOP)
+        assert wait_until(lambda: psutil.Process(pids[0]).status() == psutil.STATUS_STOPPED)  # every thread of it
         assert supervisor.ask({"do": "ping"}, timeout=0.5)[0] == {
             "pid": pids[0],
             "error": "the worker does not answer",

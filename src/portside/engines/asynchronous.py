@@ -10,8 +10,10 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from portside.acceptor import Acceptor
-from portside.dispatcher import Dispatcher, Engine
+from portside.dispatcher import Dispatcher
+from portside.latecomers import Latecomers
 from portside.lifecycle import Run
+from portside.roles import Engine
 from portside.telemetry import DrainFinished, DrainStarted, emit
 
 if TYPE_CHECKING:
@@ -84,16 +86,16 @@ class AsyncEngine(Engine):
             acceptor, lambda: self.dispatcher.turn(run, acceptor, 0), lambda: self.dispatcher.sooner(timeout)
         )
         await turns.until(lambda: run.stopping)
-        self.dispatcher.leave(run)
-        await self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain)
+        latecomers = self.dispatcher.leave(run, acceptor)
+        await self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain, latecomers)
         self._running_loop = None
 
-    async def _end_tasks(self, seconds: float) -> None:
+    async def _end_tasks(self, seconds: float, latecomers: Latecomers) -> None:
         """A drain in the handlers' own loop, which ends after it."""
-        running = len(self._own_tasks())
+        running = len(self._own_tasks()) + len(latecomers)
         if running:
             emit(DrainStarted(server=self.server, running=running, seconds=seconds))
-            drain = self.dispatcher.new_drain(lambda: len(self._own_tasks()), seconds)
+            drain = self.dispatcher.new_drain(lambda: len(self._own_tasks()), seconds, latecomers)
             await drain.run_async()
             emit(DrainFinished(server=self.server, cut=drain.cut, abandoned=len(self._own_tasks())))
         remaining = self._own_tasks()

@@ -11,9 +11,11 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from portside.connections import Connection
-from portside.dispatcher import Dispatcher, Engine, machine
+from portside.dispatcher import Dispatcher, machine
 from portside.engines.children import LOOK_SECONDS, Child, Children
 from portside.engines.reports import Report, read_report
+from portside.engines.shared import SharedConnection
+from portside.roles import Engine
 from portside.telemetry import CloseReason, ConnectionRefused, WorkerExited, emit
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class ForkEngine(Engine):
 
     def __init__(self, server: Any, dispatcher: Dispatcher) -> None:
         super().__init__(server, dispatcher)
+        dispatcher.connections.kind = SharedConnection
         self._children: Children | None = None
 
     def children(self) -> Children:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from portside.acceptor import Acceptor
-from portside.dispatcher import Dispatcher, Engine, machine
+from portside.dispatcher import Dispatcher, machine
 from portside.engines.compiled import core
 from portside.engines.doors import door_of
+from portside.latecomers import Latecomers
 from portside.lifecycle import Run
+from portside.roles import Engine
 from portside.telemetry import DatagramUnsent, DrainFinished, DrainStarted, emit
 
 if TYPE_CHECKING:
@@ -135,15 +137,15 @@ class GreenEngine(Engine):
                     door.wait(self.dispatcher.sooner(_earlier(timeout, acceptor.remaining())))
         finally:
             door.release()
-        self.dispatcher.leave(run)
-        self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain)
+        latecomers = self.dispatcher.leave(run, acceptor)
+        self._end_tasks(self.server.drain_timeout if run.drain is None else run.drain, latecomers)
 
-    def _end_tasks(self, seconds: float) -> None:
+    def _end_tasks(self, seconds: float, latecomers: Latecomers) -> None:
         """A drain in the handlers' own thread, which ends after it."""
-        running = len(self._tasks)
+        running = len(self._tasks) + len(latecomers)
         if running:
             emit(DrainStarted(server=self.server, running=running, seconds=seconds))
-            drain = self.dispatcher.new_drain(lambda: len(self._tasks), seconds)
+            drain = self.dispatcher.new_drain(lambda: len(self._tasks), seconds, latecomers)
             drain.run(core().hub.sleep)
             emit(DrainFinished(server=self.server, cut=drain.cut, abandoned=len(self._tasks)))
         for task in self._tasks:

@@ -7,7 +7,8 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from portside.core.pool import WorkerPool
-from portside.dispatcher import Dispatcher, Engine, machine
+from portside.dispatcher import Dispatcher, machine
+from portside.roles import Engine
 
 if TYPE_CHECKING:
     from portside.servers import BaseServer as _Server

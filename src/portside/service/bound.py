@@ -50,6 +50,14 @@ class Bound:
         for server in self.servers:
             server._portside.quiet = quiet
 
+    def share_listeners(self, wanted: bool) -> None:
+        """Whether others accept at the same listeners, and go on when these servers end.
+
+        Clients that wait there when a drain begins are left to them, or else let in.
+        """
+        for server in self.servers:
+            server._portside.shares_listener = wanted
+
     def hesitate(self, seconds: Callable[[int], float]) -> None:
         """Leave clients to other processes first.
 

@@ -1,11 +1,14 @@
 """Processes of the supervisor's: forked with one end of a channel, and never back in its code."""
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
 from portside.engines.forks import flush_standard_streams
 from portside.service.channel import Channel
+
+_BESIDE_THREADS = "This process .* is multi-threaded"
 
 
 def forked(live: Callable[[], NoReturn], channel: Channel) -> int:
@@ -29,3 +32,12 @@ def forked(live: Callable[[], NoReturn], channel: Channel) -> int:
     finally:
         channel.close()
     return pid
+
+
+def expect_threads() -> None:
+    """Have Python (3.12 and later) not warn of every handler's process that it is forked beside threads.
+
+    For a process of ours, whose threads are: that of the supervisor's channel and those of the admin endpoint. What
+    locks they hold is let go before a fork, or is nothing that a handler asks for. A program's own forks are warned of.
+    """
+    warnings.filterwarnings("ignore", _BESIDE_THREADS, DeprecationWarning, r"portside\.engines\.forks$")

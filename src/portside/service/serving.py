@@ -6,6 +6,7 @@ from typing import Any
 from portside.endpoints import Endpoint
 from portside.service.admin.options import Admin
 from portside.service.description import Service
+from portside.service.forking import expect_threads
 from portside.service.loading import Deferred
 from portside.service.running import Running, ended_by_signals
 from portside.service.several import Several
@@ -52,6 +53,8 @@ def run(service: Service, announce: Announce = lambda _: None) -> None:
         as for `serve`.
     """
     if service.workers is None:
+        if service.admin is not None:
+            expect_threads()
         with service.loaded() as loaded:
             run_alone(bound(loaded), announce)
     else:

@@ -213,7 +213,9 @@ class Supervisor:
                 self._start(slot)
             case Retire(pid):  # one that has a successor may take its time
                 self._evenness.rise(self._crew.seat(pid))
-                self._crew.tell(pid, stop=self._roster.drain, patient=not self._roster.stopping)
+                stopping = self._roster.stopping
+                last = stopping and not self._hand_over.done
+                self._crew.tell(pid, stop=self._roster.drain, patient=not stopping, last=last)
             case Kill(pid):
                 self._crew.signal(pid, signal.SIGKILL)
 

@@ -29,6 +29,7 @@ from portside.service.bound import Bound
 from portside.service.channel import Channel, Message
 from portside.service.control import Answer, Command
 from portside.service.description import Service
+from portside.service.forking import expect_threads
 from portside.service.loading import LoadError
 from portside.service.running import Running, end_child
 from portside.service.wear import Wear
@@ -122,6 +123,7 @@ class _Worker:
     def run(self) -> int:
         """The whole life; returns the exit code."""
         self._listen_to_signals()
+        expect_threads()
         threading.Thread(target=self._listen_to_supervisor, name="portside-control", daemon=True).start()
         self._fork_between_answers()
         with contextlib.ExitStack() as stack:
@@ -144,6 +146,7 @@ class _Worker:
     def _serve(self, running: Running, answer: Answer) -> None:
         """Serve until somebody asks for the end; what ends a server before that is raised."""
         self._control = answer
+        running.share_listeners(True)
         self._running = running
         for command in self._job.orders:
             answer(command)
@@ -174,7 +177,7 @@ class _Worker:
                     self._tell(leaving=True)
                     self._leave(self._job.service.drain)
                 alive = self._channel not in ready or self._take_messages()
-        self._leave(self._job.service.drain)  # the supervisor has died
+        self._leave(self._job.service.drain, last=True)  # the supervisor has died
 
     def _take_messages(self) -> bool:
         """Do what the supervisor says; False when it says no more."""
@@ -190,7 +193,7 @@ class _Worker:
             case {"ask": number, "command": dict(command)}:
                 self._put(number, command)
             case {"stop": drain}:
-                self._leave(drain, patient=bool(message.get("patient")))
+                self._leave(drain, patient=bool(message.get("patient")), last=bool(message.get("last")))
             case {"force": True} if self._running is not None:
                 self._running.force()
 
@@ -220,9 +223,18 @@ class _Worker:
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
 
-    def _leave(self, drain: float, *, patient: bool = False) -> None:
+    def _leave(self, drain: float, *, patient: bool = False, last: bool = False) -> None:
+        """Drain and end.
+
+        Args:
+            drain: seconds for handlers.
+            patient: there is a successor, and nobody waits for this worker's end.
+            last: the whole service ends: nobody else will accept whoever waits at the listeners.
+        """
         if self._running is None:  # there is nobody to lose
             os._exit(0)
+        if last:
+            self._running.share_listeners(False)
         if patient:
             self._running.be_patient(PATIENT_QUIET)
         self._running.request_stop(drain)

@@ -6,7 +6,6 @@ import time
 from operator import is_
 from typing import Any
 
-from portside.dispatcher import Engine
 from portside.engines import ForkingMixIn
 from portside.http.cgi.metavariables import server_name_and_port
 from portside.http.errors import HTTPError
@@ -16,6 +15,7 @@ from portside.http.replies import http_date
 from portside.http.wsgi.environ import add_fields, add_request
 from portside.http.wsgi.exchange import Application, Exchange, Opening
 from portside.http.wsgi.file_wrapper import FileWrapper
+from portside.roles import Engine
 from portside.telemetry import HandlerFailed, emit
 
 # What else applications are asked: the registered methods (RFC 9110, 9; RFC 5789; WebDAV's, RFC 4918 and its family)
