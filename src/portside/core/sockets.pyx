@@ -439,8 +439,11 @@ class GreenSocket(socket.socket):
         _flush(self)
         return _retried(self, True, flags, _base.sendmsg, _again(buffers), _again(ancdata), flags, address)
 
-    def sendfile(self, file, offset=0, count=None):
-        """Send a file until its end, or `count` bytes of it, by sendfile(2) where it can; returns how many bytes."""
+    def sendfile(self, file, offset=0, count=None, *, span=INFINITY):
+        """Send a file until its end, or `count` bytes of it, by sendfile(2) where it can; returns how many bytes.
+
+        A timeout is for each `span` bytes.
+        """
         self._check_sendfile_params(file, offset, count)
         try:
             fileno = file.fileno()
@@ -450,7 +453,7 @@ class GreenSocket(socket.socket):
         if self.gettimeout() == 0:
             raise ValueError("non-blocking sockets are not supported")
         _flush(self)
-        return _send_file(self, file, fileno, offset, count)
+        return _send_file(self, file, fileno, offset, count, span)
 
     # -- files --
 
@@ -646,12 +649,14 @@ cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int fl
             raise TimeoutError("timed out")
 
 
-def _send_file(sock, file, int fileno, offset, count):
+def _send_file(sock, file, int fileno, offset, count, double span):
     cdef Channel channel = sock._channel
-    cdef double by = channel.deadline(True)
+    cdef double by = channel.deadline(True), due = span
     done = 0
     try:
         while count is None or done < count:
+            if done >= due:
+                by, due = channel.deadline(True), done + span
             piece = _SENDFILE_PIECE if count is None else min(_SENDFILE_PIECE, count - done)
             try:
                 sent = os.sendfile(channel.fd, fileno, offset + done, piece)
