@@ -826,7 +826,7 @@ cdef class Hub:
         try:
             self.driven = True
             self.ask(False)
-            self.quota = self.length
+            self.quota = self.crowd = self.length
             self._loop()
         finally:
             self._leave_root()
