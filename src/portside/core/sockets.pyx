@@ -157,6 +157,13 @@ class GreenSocket(socket.socket):
         channel.stall = -1 if write is None else write
         channel.limit = INFINITY if total is None else monotonic() + total
 
+    def bound_waits(self, double idle, double write):
+        """`set_deadlines(idle=idle, write=write)` at the least cost, with a negative number for ever."""
+        cdef Channel channel = self._channel
+        channel.idle = idle
+        channel.stall = write
+        channel.limit = INFINITY
+
     def _follow(self, other):
         """Take over the deadlines of a socket whose connection this one goes on with."""
         cdef Channel channel = self._channel
