@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from portside import socketserver, telemetry
 from portside.telemetry.exposition import Ledger, exposition, lasting, merged
 from portside.telemetry.metrics import COUNTED, FAMILIES, Meter
-from portside.telemetry.tally import BOUNDS, NOTED, Histogram, Tally
+from portside.telemetry.notes import BOUNDS, NOTED, Histogram, Noted, Notes, Noting, together
+from portside.telemetry.tally import Tally
 from tests.conftest import DEADLINE, Connect
 from tests.http.kit import Client, get, serving
 
@@ -26,11 +27,24 @@ PROMTOOL = shutil.which("promtool")
 HERE = {"endpoint": "tcp://127.0.0.1:1"}
 
 
-@pytest.fixture
-def tally() -> Iterator[Tally]:
-    made = Tally()
+def compiled_notes() -> Noting:
+    made: Noting = pytest.importorskip("portside.core.counting").Notes()
+    return made
+
+
+KINDS = pytest.mark.parametrize("new", [Notes, compiled_notes], ids=["plain", "compiled"])
+
+
+@pytest.fixture(params=[Notes, compiled_notes], ids=["plain", "compiled"])
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    made = Tally(request.param)
     yield made
     made.close()
+
+
+def requests(tally: Tally) -> dict[Any, int]:
+    tally.settle()
+    return {kind: sum(notes.read().counts) for kind, notes in tally.durations.items()}
 
 
 # Counting
@@ -52,42 +66,66 @@ def test_a_duration_that_is_a_bound_is_in_its_bucket() -> None:
     assert histogram.counts.index(1) == 3
 
 
+@KINDS
+@given(st.lists(st.tuples(st.floats(min_value=0, max_value=1e5), st.none() | st.integers(0, 2**40))))
+def test_notes_add_up(new: Callable[[], Noting], happened: list[tuple[float, int | None]]) -> None:
+    notes, expected = new(), Histogram()
+    for seconds, moved in happened:
+        notes.note(seconds, moved, moved)
+        expected.add(seconds)
+    notes.once()
+    expected.add(0.0)
+    found = notes.read()
+    assert found.counts == expected.counts
+    assert found.seconds == pytest.approx(expected.sum)
+    assert found.received == found.sent == sum(moved for _, moved in happened if moved is not None)
+    assert notes.read() == found  # looking changes nothing
+
+
+@KINDS
+def test_a_bound_is_in_its_bucket_in_notes_too(new: Callable[[], Noting]) -> None:
+    for place, bound in enumerate(BOUNDS):
+        notes = new()
+        notes.note(bound)
+        assert notes.read().counts.index(1) == place
+
+
+def test_notes_are_put_together() -> None:
+    counts = [0] * len(BOUNDS)
+    one, other = Noted([1, *counts], 0.25, 3, 4), Noted([2, *counts], 0.5, 5, 6)
+    found = together([one, other])
+    assert (found.counts[0], found.sum) == (3, 0.75)
+
+
 def test_many_threads_count_every_request_once(tally: Tally) -> None:
     def count() -> None:
         for number in range(2 * NOTED):
-            noted = tally.durations["GET", 200 + number % 2]
-            noted.append(0.25)
-            if len(noted) >= NOTED:
-                tally.fold()
+            tally.durations["GET", 200 + number % 2].note(0.25)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    tally.settle()
-    assert tally.requests == {("GET", 200): 4 * NOTED, ("GET", 201): 4 * NOTED}
-    assert sum(tally.request_seconds.counts) == 8 * NOTED
+    assert requests(tally) == {("GET", 200): 4 * NOTED, ("GET", 201): 4 * NOTED}
 
 
 def test_words_that_are_no_methods_make_one_series(tally: Tally) -> None:
     for number in range(100):
-        tally.durations[f"WORD{number}", 501].append(0.1)
-    tally.settle()
-    assert tally.requests == {("other", 501): 100}
+        tally.durations[f"WORD{number}", 501].note(0.1)
+    assert requests(tally) == {("other", 501): 100}
 
 
 def test_a_forked_child_tells_its_parent(tally: Tally) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            tally.durations["GET", 200].append(0.5)
+            tally.durations["GET", 200].note(0.5)
             tally.count_event("portside_handler_failures_total")
         finally:
             os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    tally.settle()
-    assert tally.requests == {("GET", 200): 1}
+    assert requests(tally) == {("GET", 200): 1}
     assert tally.events == {("portside_handler_failures_total", ""): 1}
 
 
@@ -96,12 +134,11 @@ def test_a_child_whose_parent_does_not_listen_does_not_wait(tally: Tally) -> Non
     if pid == 0:
         try:
             for _ in range(10_000):
-                tally.durations["GET", 200].append(0.5)
+                tally.durations["GET", 200].note(0.5)
         finally:
             os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    tally.settle()
-    assert 0 < tally.requests["GET", 200] < 10_000
+    assert 0 < requests(tally)["GET", 200] < 10_000
 
 
 def test_a_meter_counts_its_servers_and_no_other() -> None:

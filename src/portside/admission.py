@@ -81,6 +81,7 @@ class Admission:
         given: the limits and rules that it was made for.
         limits: the same limits, all of them None where there are none.
         read_seconds: how long a wait for a client's next byte may last; None for ever.
+        longest_line: bytes of the longest line that is given out whole; 0 for any number.
         keeper: watches those who stay.
     """
 
@@ -99,6 +100,8 @@ class Admission:
         self.limits = limits = limits or NO_LIMITS
         self.read_seconds = _read_seconds(server, limits)
         self._access = access
+        self.longest_line = limits.line_bytes or 0
+        self._send_rate = limits.send_rate
         waits = self.read_seconds, limits.write_seconds
         self._waits = None if waits == (None, None) else waits
         self._counts_hosts = limits.per_host is not None or limits.rate_per_host is not None
@@ -109,7 +112,7 @@ class Admission:
         self._lock = threading.Lock()  # several loops may accept for one server
         self._shaking: dict[Connection, None] = {}
         self.keeper = Keeper(limits)
-        self._forget = self.keeper.leave
+        self._queues = self.keeper.queues
         self._farewells = Farewells(_word(server, limits))
         connections.on_gone = self._left
 
@@ -135,9 +138,9 @@ class Admission:
             self._hosts.leave(host)
         if self._waits is not None:
             set_waits(request, *self._waits)
-        if self.limits.send_rate is not None:
+        if self._send_rate is not None:
             with contextlib.suppress(AttributeError, OSError):  # a Unix socket, or another system
-                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, self.limits.send_rate)
+                request.setsockopt(socket.SOL_SOCKET, _PACING_RATE, self._send_rate)
         return True
 
     def _decide(self, request: Any, client_address: Any) -> tuple[RefusalReason | None, int | None]:
@@ -225,7 +228,8 @@ class Admission:
     def _left(self, record: Connection) -> None:
         """A connection is gone. Called anywhere, at any moment; see `Connections.on_gone`."""
         record.gone = True
-        self._forget(record)
+        for queue, _ in self._queues:
+            queue.pop(record, None)
         if self._shaking:
             self._shaking.pop(record, None)
         if record.host is not None:
@@ -235,7 +239,8 @@ class Admission:
 
     def remaining(self) -> float | None:
         """Seconds until `look` has something to do; None while nothing will come by itself."""
-        keeps, lingers = self.keeper.remaining(), self._farewells.remaining()
+        keeps = self.keeper.remaining()
+        lingers = self._farewells.remaining() if self._farewells.any else None
         if keeps is None or lingers is None:
             return lingers if keeps is None else keeps
         return min(keeps, lingers)
@@ -243,7 +248,8 @@ class Admission:
     def look(self) -> None:
         """End what has been there for too long."""
         self.keeper.look()
-        self._farewells.look()
+        if self._farewells.any:
+            self._farewells.look()
 
     def close(self) -> None:
         """A loop is over: nobody looks after those who linger."""
@@ -310,8 +316,9 @@ def set_waits(request: Any, reading: float | None, writing: float | None) -> Non
         reading: seconds that a read may wait for the client; None for ever.
         writing: seconds that a client may take nothing; None for ever.
     """
-    if hasattr(request, "set_deadlines"):
-        request.set_deadlines(idle=reading, write=writing)
+    bound = getattr(request, "bound_waits", None)
+    if bound is not None:
+        bound(-1 if reading is None else reading, -1 if writing is None else writing)
     elif type(request) is socket.socket and request.gettimeout() is None:
         with contextlib.suppress(AttributeError, OSError):  # the client has left already; another system
             if reading is not None:

@@ -149,10 +149,10 @@ class Connection:
             error=self.error,
         )
 
-    def count(self, tally: Tally) -> None:
-        """Count the connection, which ends now."""
-        notes = tally.endings[self.reason._name_]
-        told = getattr(self._request(), "tell_moved", None)  # a green socket's
+    def count(self, tally: Tally, request: Any) -> None:
+        """Count the connection, which ends now; `request` is what it is the record of."""
+        notes = tally.done if self.reason is CloseReason.DONE else tally.endings[self.reason._name_]
+        told = getattr(request, "tell_moved", None)  # a green socket's
         if told is None or not told(notes, self.opened):
             notes.note(time.monotonic() - self.opened, *self.bytes_both_ways())
 

@@ -34,6 +34,11 @@ class Farewells:
         self._word = word
         self._lingering: deque[tuple[float, socket.socket]] = deque()
 
+    @property
+    def any(self) -> bool:
+        """Whether somebody lingers."""
+        return bool(self._lingering)
+
     def say(self, request: Any) -> None:
         """Say it; the request itself is the caller's to close."""
         if not self._word:

@@ -124,8 +124,12 @@ class StreamRequestHandler(BaseRequestHandler):
         connection, door = self.connection, self._portside_door
         self.rfile = connection.makefile("rb", self.rbufsize)
         if door is not None and self._portside_bounds_lines:
-            prompt, longest = self.timeout is None and door.read_seconds is not None, door.limits.line_bytes
-            self.rfile = bounded_reader(self.rfile, connection, self.rbufsize, longest, prompt=prompt)
+            bound = getattr(self.rfile, "bound_lines", None)
+            if bound is not None:  # a green one sees to both
+                bound(door.longest_line)
+            else:
+                prompt = self.timeout is None and door.read_seconds is not None
+                self.rfile = bounded_reader(self.rfile, connection, self.rbufsize, door.longest_line, prompt=prompt)
         if self.wbufsize == 0 and not hasattr(connection, "writes_whole"):
             self.wfile = SocketWriter(connection)
         else:

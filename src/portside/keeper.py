@@ -130,6 +130,9 @@ class Keeper:
 
     Args:
         limits: says which rules there are.
+
+    Attributes:
+        queues: whom each rule concerns, and the seconds until the first look at somebody.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -140,13 +143,13 @@ class Keeper:
             self._watches.append(Resting(limits.idle_seconds))
         if limits.min_rate is not None:
             self._watches.append(Dawdling(limits.min_rate_seconds, limits.min_rate))
-        self._queues = [(watch.queue, watch.seconds) for watch in self._watches]
+        self.queues = [(watch.queue, watch.seconds) for watch in self._watches]
         self._next = math.inf  # nobody has to be looked at before; who was to be may have left since
         self._rung: tuple[threading.Event, ...] = ()  # by who comes in
 
     def enter(self, record: Connection) -> None:
         """Watch a connection that was just accepted."""
-        for queue, seconds in self._queues:
+        for queue, seconds in self.queues:
             at = record.opened + seconds
             if not queue:  # else somebody is to be looked at before
                 self._next = min(self._next, at)
@@ -157,12 +160,12 @@ class Keeper:
 
     def leave(self, record: Connection) -> None:
         """Watch it no more. May be called in any thread, at any moment."""
-        for queue, _ in self._queues:
+        for queue, _ in self.queues:
             queue.pop(record, None)
 
     def remaining(self) -> float | None:
         """Seconds until the next look; None while there is nobody to look at."""
-        for queue, _ in self._queues:
+        for queue, _ in self.queues:
             if queue:
                 break
         else:
@@ -173,6 +176,8 @@ class Keeper:
 
     def look(self) -> None:
         """Look at those whose time has come."""
+        if self._next == math.inf:  # nobody is watched, or nobody has asked when
+            return
         now = time.monotonic()
         if now < self._next:
             return

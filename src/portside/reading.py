@@ -151,15 +151,11 @@ def bounded_reader(file: Any, sock: Any, buffer_size: int, longest: int | None, 
         file: what `makefile("rb")` gave; without a buffer, its lines are not bounded. The result takes its place.
         sock: the socket below it.
         buffer_size: bytes of its buffer; -1 is the system's default.
-        longest: bytes of the longest line; None for any.
+        longest: bytes of the longest line; None or 0 for any.
         prompt: whether the kernel bounds each wait.
     """
-    bound = getattr(file, "bound_lines", None)
-    if bound is not None:
-        bound(longest or 0)
-        return file
     buffered = isinstance(file, io.BufferedReader)
-    if not prompt and (longest is None or not buffered):
+    if not prompt and not (longest and buffered):
         return file
     raw = file.detach() if buffered else file
     if prompt:
@@ -167,4 +163,4 @@ def bounded_reader(file: Any, sock: Any, buffer_size: int, longest: int | None, 
     if not buffered:
         return raw
     size = io.DEFAULT_BUFFER_SIZE if buffer_size < 0 else buffer_size
-    return io.BufferedReader(raw, size) if longest is None else BoundedReader(raw, size, longest)
+    return BoundedReader(raw, size, longest) if longest else io.BufferedReader(raw, size)

@@ -43,7 +43,7 @@ class StreamTransport(Transport):
         """Keep a record, and tell."""
         record = self.connections.add(request, client_address)
         if self.tally is not None:
-            self.tally.openings.note()
+            self.tally.openings.once()
         if ConnectionOpened.subscribers:
             emit(ConnectionOpened(server=self.server, client_address=client_address))
         return record
@@ -54,7 +54,7 @@ class StreamTransport(Transport):
         if record is None:
             return
         if self.tally is not None:
-            record.count(self.tally)
+            record.count(self.tally, request)
         if ConnectionClosed.subscribers:
             emit(record.summary(self.server))
 

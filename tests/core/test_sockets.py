@@ -376,6 +376,32 @@ def test_sendfile(tmp_path: Path, offset: int, count: int | None) -> None:
     same_everywhere(tcp_pair, scenario)
 
 
+@pytest.mark.slow
+def test_a_timeout_may_be_for_a_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(8 * BULK))
+
+    mine, theirs = tcp_pair()
+    received: list[int] = []
+
+    def receive_slowly() -> None:
+        pause = threading.Event()
+        while more := len(theirs.recv(BULK // 2, socket.MSG_WAITALL)):
+            received.append(more)
+            pause.wait(0.5)
+
+    with theirs, green(mine) as sock, path.open("rb") as file:
+        ours: Any = sock  # what its type checker's stub does not know
+        ours.settimeout(4)  # the whole takes longer
+
+        def send() -> int:
+            with contextlib.closing(ours):
+                return int(ours.sendfile(file, span=BULK // 2))
+
+        sent = meanwhile(receive_slowly, lambda: in_task(send))
+        assert sent == sum(received) == 8 * BULK
+
+
 def sendfile_of(path: Path, sock: socket.socket) -> int:
     """Send a whole file."""
     with path.open("rb") as file:

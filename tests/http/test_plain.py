@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import sys
-for name in ("fields", "replies", "requests"):
+for name in ("connecting", "fields", "prompt", "replies", "requests"):
     sys.modules[f"portside.core.{name}"] = None
 import pytest
 sys.exit(pytest.main(sys.argv[1:]))

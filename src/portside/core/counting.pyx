@@ -30,7 +30,7 @@ cdef class Notes:
         self.seconds += seconds
 
     def note(self, double seconds=0.0, received=None, sent=None):
-        """See `Noting`."""
+        """See `portside.telemetry.notes.Noting`."""
         cdef int64_t more_in, more_out
         if received is not None and sent is not None:
             more_in, more_out = received, sent
@@ -38,8 +38,12 @@ cdef class Notes:
             self.sent += more_out
         self.add(seconds)
 
+    def once(self):
+        """See `portside.telemetry.notes.Noting`."""
+        self.counts[0] += 1
+
     def read(self):
-        """See `Noting`."""
+        """See `portside.telemetry.notes.Noting`."""
         cdef int64_t counts[BUCKETS]
         cdef double seconds = self.seconds
         cdef int64_t received = self.received, sent = self.sent

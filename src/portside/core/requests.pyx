@@ -40,17 +40,19 @@ cdef int serve(PyObject *handler) except -1:
 
 cdef extern from *:
     """
-    /* Where the values of an object's attributes are, if the interpreter keeps them apart; a hint only. */
-    static void *portside_values_of(PyObject *object)
+    /* The dictionary of an object, or what stands for it, which a look-up of any attribute asks; a hint only. */
+    static void *portside_attributes_of(PyObject *object)
     {
+        if (!PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT))
+            return NULL;
     #if PY_VERSION_HEX < 0x030C0000
-        return PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT) ? ((void **)object)[-4] : NULL;
-    #else
-        return NULL;
+        if (((void **)object)[-4] != NULL)
+            return ((void **)object)[-4];
     #endif
+        return ((void **)object)[-3];
     }
     """
-    void *values_of "portside_values_of"(PyObject *object) noexcept
+    void *attributes_of "portside_attributes_of"(PyObject *object) noexcept
 
 
 # How a plain line ends, and how many bytes that are.
@@ -295,7 +297,7 @@ cdef class QuickRequests(QuickConnections):
         self.task.company[7] = <void *>self.file
         if self.writer is not None:
             self.task.company[8] = <void *>self.writer.file
-        self.task.company[9] = values_of(<PyObject *>self)
+        self.task.company[9] = attributes_of(<PyObject *>self)
         return 0
 
     cdef int _next(self) except -1:

@@ -157,6 +157,13 @@ class GreenSocket(socket.socket):
         channel.stall = -1 if write is None else write
         channel.limit = INFINITY if total is None else monotonic() + total
 
+    def bound_waits(self, double idle, double write):
+        """`set_deadlines(idle=idle, write=write)` at the least cost, with a negative number for ever."""
+        cdef Channel channel = self._channel
+        channel.idle = idle
+        channel.stall = write
+        channel.limit = INFINITY
+
     def _follow(self, other):
         """Take over the deadlines of a socket whose connection this one goes on with."""
         cdef Channel channel = self._channel
@@ -447,8 +454,11 @@ class GreenSocket(socket.socket):
         _flush(self)
         return _retried(self, True, flags, _base.sendmsg, _again(buffers), _again(ancdata), flags, address)
 
-    def sendfile(self, file, offset=0, count=None):
-        """Send a file until its end, or `count` bytes of it, by sendfile(2) where it can; returns how many bytes."""
+    def sendfile(self, file, offset=0, count=None, *, span=INFINITY):
+        """Send a file until its end, or `count` bytes of it, by sendfile(2) where it can; returns how many bytes.
+
+        A timeout is for each `span` bytes.
+        """
         self._check_sendfile_params(file, offset, count)
         try:
             fileno = file.fileno()
@@ -458,7 +468,7 @@ class GreenSocket(socket.socket):
         if self.gettimeout() == 0:
             raise ValueError("non-blocking sockets are not supported")
         _flush(self)
-        return _send_file(self, file, fileno, offset, count)
+        return _send_file(self, file, fileno, offset, count, span)
 
     # -- files --
 
@@ -668,12 +678,14 @@ cdef int _send_pieces(Channel channel, const char *data, Py_ssize_t size, int fl
             raise TimeoutError("timed out")
 
 
-def _send_file(sock, file, int fileno, offset, count):
+def _send_file(sock, file, int fileno, offset, count, double span):
     cdef Channel channel = sock._channel
-    cdef double by = channel.deadline(True)
+    cdef double by = channel.deadline(True), due = span
     done = 0
     try:
         while count is None or done < count:
+            if done >= due:
+                by, due = channel.deadline(True), done + span
             piece = _SENDFILE_PIECE if count is None else min(_SENDFILE_PIECE, count - done)
             try:
                 sent = os.sendfile(channel.fd, fileno, offset + done, piece)

@@ -8,6 +8,7 @@ socket is without TLS too (records.pyx).
 """
 
 import functools
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -293,8 +294,8 @@ class GreenSSLSocket(_SSLSocket, GreenSocket):
         else:
             self._records.write(self._channel, data)
 
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a file until its end, or `count` bytes of it; returns how many bytes."""
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None, *, span: float = math.inf) -> int:
+        """Send a file until its end, or `count` bytes of it; returns how many bytes. A timeout is for each block."""
         if self._records is None or self.gettimeout() == 0:
             return super().sendfile(file, offset, count)
         self._check_sendfile_params(file, offset, count)

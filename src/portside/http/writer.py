@@ -199,13 +199,7 @@ class GreenSink:
     def sendfile(self, file: Any, offset: int, count: int) -> int:
         """Have the kernel send a file's bytes; returns how many; raises as `write`."""
         self.flush()
-        sent = 0
-        while sent < count:
-            step = self._sock.sendfile(file, offset + sent, min(count - sent, GREEN_STEP))
-            if not step:
-                break  # the file has become shorter
-            sent += step
-        return sent
+        return int(self._sock.sendfile(file, offset, count, span=GREEN_STEP)) if count else 0
 
 
 class AnyResponseWriter(Output):

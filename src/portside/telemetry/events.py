@@ -87,8 +87,9 @@ class ConnectionClosed(Event):
     """A connection that was opened has ended.
 
     Attributes:
-        bytes_in: payload bytes received, or None where the kernel does not tell (it does for TCP on Linux).
-        bytes_out: payload bytes sent and acknowledged, or None likewise.
+        bytes_in: payload bytes received, or None where the kernel does not tell (it does for TCP on Linux). Those that
+            wait unread are among them, except with green connections, which count by themselves.
+        bytes_out: payload bytes sent, or None likewise.
         seconds: from accept to close.
         reason: why it ended.
         error: the exception behind the reason, where there is one.

@@ -45,12 +45,8 @@ FAMILIES: Mapping[str, Family] = {
         labels=("endpoint", "reason"),
         help="Clients that were turned away before a handler saw them, by RefusalReason.",
     ),
-    "portside_received_bytes_total": Family(
-        kind="counter", help="Bytes that TCP connections received, as the kernel counts them."
-    ),
-    "portside_sent_bytes_total": Family(
-        kind="counter", help="Bytes that TCP connections sent, as the kernel counts them."
-    ),
+    "portside_received_bytes_total": Family(kind="counter", help="Bytes that TCP connections received."),
+    "portside_sent_bytes_total": Family(kind="counter", help="Bytes that TCP connections sent."),
     "portside_handler_seconds": Family(
         kind="histogram", help="Seconds from a connection's accept to its close: what its handler took."
     ),
@@ -186,7 +182,8 @@ def _samples(endpoint: str, tally: Tally) -> list[Sample]:
         ["portside_handler_seconds", here, together(ended.values()).snapshot()],
     ]
     for reason, noted in ended.items():
-        found.append(["portside_connections_closed_total", here | {"reason": reason_text(reason)}, sum(noted.counts)])
+        if count := sum(noted.counts):
+            found.append(["portside_connections_closed_total", here | {"reason": reason_text(reason)}, count])
     for (name, reason), count in list(tally.events.items()):
         found.append([name, here | ({"reason": reason} if reason else {}), count])
     return found + _requests(here, tally)

@@ -47,6 +47,9 @@ class Noting(Protocol):
             sent: bytes that left, likewise.
         """
 
+    def once(self) -> None:
+        """`note()` of what takes no time."""
+
     def read(self) -> Noted:
         """What was noted until now."""
 
@@ -113,6 +116,10 @@ class Notes:
         self._durations.append(seconds)
         if len(self._durations) >= NOTED:
             self._count()
+
+    def once(self) -> None:
+        """See `Noting`."""
+        self.note()
 
     def read(self) -> Noted:
         """See `Noting`."""

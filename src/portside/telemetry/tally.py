@@ -15,6 +15,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from portside.telemetry.events import CloseReason
 from portside.telemetry.notes import Notes, Noting
 
 # Methods that are counted by name; a client may send any word, and must not make a new series of each.
@@ -85,6 +86,7 @@ class Tally:
     Attributes:
         openings: connections that were accepted.
         endings: those that have ended, by reason: seconds from accept to close, and bytes as far as they are known.
+        done: those of them whose handler has returned, as nearly all do.
         durations: HTTP requests that were answered, by method and status: from first line to the end of the answer.
         events: everything else, by name and, where there is one, reason.
 
@@ -94,6 +96,7 @@ class Tally:
     def __init__(self, notes: Callable[[], Noting] = Notes) -> None:
         self.openings = notes()
         self.endings = Endings(notes)
+        self.done = self.endings[CloseReason.DONE.name]
         self.durations = Durations(notes)
         self.events: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
