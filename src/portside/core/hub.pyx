@@ -448,6 +448,8 @@ cdef class Hub:
                 waits = task.run_errand(task.errand)
             except BaseException as error:
                 task.error = error
+        if task.run_errand == NULL:  # somebody has thrown something into its own greenlet, which has gone on
+            return 0
         if PyThreadState_Get().context != NULL:  # the task has one from now on
             task.own.gr_context = greenlet.gr_context
             greenlet.gr_context = None

@@ -121,8 +121,8 @@ cdef class Meaning:
 # What first heads have meant: another client's is most often the same, and then it is understood already, and in the
 # processor's caches, where a copy for each of thousands of connections would not be.
 cdef dict _first_heads = {}
-cdef Py_ssize_t FIRST_HEADS = 256
-cdef Py_ssize_t LONGEST_SHARED = 2048  # bytes: with 256 of them, half a megabyte
+cdef Py_ssize_t FIRST_HEADS = 64
+cdef Py_ssize_t LONGEST_SHARED = 2048  # bytes: 64 of them, and what they mean, are half a megabyte
 
 
 cdef Meaning plain_line(bytes head):
@@ -273,7 +273,7 @@ cdef class QuickRequests(QuickConnections):
                     hub._flush()
                 if stream.drained and stream.start == stream.end:
                     return self.may_leave(hub) and stream.await_input_of(hub, hub.here(), stream.deadline(False))
-        except BaseException as error:
+        except Exception as error:
             self.failure = error
             raise
         finally:
@@ -329,7 +329,8 @@ cdef class QuickRequests(QuickConnections):
                 self.answer()
                 self.conclude()
         except Exception as error:
-            if error is self.failure or not self._rescue(error):
+            failure, self.failure = self.failure, None
+            if error is failure or not self._rescue(error):
                 raise
         return 0
 
