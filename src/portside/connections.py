@@ -215,7 +215,7 @@ class Connection:
         return isinstance(error, Stalled) if told is None else told
 
     def forsake(self) -> None:
-        """Have the close throw away what the client has not taken: megabytes, which the kernel would keep for minutes."""
+        """Have the close throw away what the client has not taken, which the kernel would keep for minutes."""
         borrowed = self._borrow()
         if borrowed is None:
             return

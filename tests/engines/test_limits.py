@@ -228,11 +228,11 @@ def test_what_a_client_never_takes_is_thrown_away(kit: Kit, journal: Journal) ->
 
 def test_an_answer_outlives_a_client_that_falls_silent(kit: Kit, journal: Journal) -> None:
     """It was written in time, and its client may still be reading."""
-    with serving(kit, kit.handlers.Echo, limits=Limits(read_seconds=SOON, write_seconds=60)) as stand:
-        with stand.dial() as client:
-            client.sendall(bytes(60_000) + b"\n")
-            assert journal.next("ConnectionClosed").reason == "timed out"
-            assert len(rest(client)) == 60_001
+    limits = Limits(read_seconds=SOON, write_seconds=60)
+    with serving(kit, kit.handlers.Echo, limits=limits) as stand, stand.dial() as client:
+        client.sendall(bytes(60_000) + b"\n")
+        assert journal.next("ConnectionClosed").reason == "timed out"
+        assert len(rest(client)) == 60_001
 
 
 def is_kept(ends: tuple[int, int]) -> bool:

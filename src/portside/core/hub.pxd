@@ -113,6 +113,7 @@ cdef class Hub:
     cdef list workers  # greenlets without a task
     cdef int let_go  # greenlets that have ended since memory was last given back
     cdef double gave_back  # when that was
+    cdef int settling  # times that it is to be given back again, since a crowd has just gone
     cdef int chores
     cdef object interruption
     cdef Task main
@@ -156,7 +157,7 @@ cdef class Hub:
     cdef void push(self, Task task)
     cdef Task pop(self)
     cdef int ask(self, bint block) except -1
-    cdef int _give_back(self) except -1
+    cdef int _give_back(self, int timeout) noexcept
     cdef int _awake(self) except -1
     cdef void _fetch(self, uint64_t key) noexcept
     cdef int _deliver(self, uint64_t key, uint32_t events) except -1

@@ -585,8 +585,8 @@ cdef class Hub:
             timeout = self._patience()
         if timeout != 0:
             self.idle = True
-            if self.let_go >= CROWD:
-                self._give_back()
+            if self.let_go >= CROWD or self.settling:
+                timeout = self._give_back(timeout)
             with nogil:
                 count = epoll_wait(self.epoll, self.events, 512, timeout)
             error = errno
@@ -606,14 +606,24 @@ cdef class Hub:
             self.deadlines.expire()
         return 0
 
-    cdef int _give_back(self) except -1:
-        """Return free memory to the system."""
-        cdef double now = monotonic()
-        if now - self.gave_back >= GIVE_BACK_SECONDS:
-            self.let_go, self.gave_back = 0, now
+    cdef int _give_back(self, int timeout) noexcept:
+        """Return free memory to the system, and twice more later on: the last of a crowd leave behind the others.
+
+        Returns:
+            How many of those milliseconds to sleep until then.
+        """
+        cdef double left = self.gave_back + GIVE_BACK_SECONDS - monotonic()
+        cdef int soon
+        if left <= 0:
+            self.settling = 2 if self.let_go >= CROWD else self.settling - 1
+            self.let_go, self.gave_back = 0, monotonic()
             with nogil:
                 malloc_trim(0)
-        return 0
+            left = GIVE_BACK_SECONDS
+        if self.let_go < CROWD and not self.settling:
+            return timeout
+        soon = <int>(left * 1000) + 1
+        return soon if timeout < 0 else min(timeout, soon)
 
     cdef int _awake(self) except -1:
         """The hub is idle no more; tell the watchdog, if it has asked to be told."""
