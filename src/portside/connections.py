@@ -69,6 +69,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_descriptor",
+        "_inode",
         "_last",
         "_peer",
         "_request",
@@ -89,6 +90,7 @@ class Connection:
         reference.key = id(request)
         self._descriptor = _descriptor(request)
         self._peer = self.client_address = client_address
+        self._inode = None if client_address else _inode(self._descriptor)
         self.host: int | None = None
         self.opened = time.monotonic()
         self.reason = CloseReason.DONE
@@ -298,6 +300,8 @@ class Connection:
 
     def _is_elsewhere(self) -> bool:
         """True when another object has taken the connection over, its descriptor with it."""
+        if self._inode is not None:
+            return self._inode == _inode(self._descriptor)
         try:
             borrowed = socket.socket(fileno=self._descriptor)
         except OSError:
@@ -380,6 +384,15 @@ class Connections:
     def all(self) -> list[Connection]:
         """Every record, as of now."""
         return list(self._open.values())
+
+
+def _inode(descriptor: int) -> tuple[int, int] | None:
+    """By what a connection is known whose client has no address, as on Unix sockets; None where it is closed."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _asked(sock: socket.socket) -> tuple[int, int, int, int, int, int, int] | None:

@@ -227,10 +227,11 @@ def test_silent_clients_hold_nobody_up(kit: Kit, pki: PKI) -> None:
         assert ask(stand, pki.trusting()) == b"HELLO\n"
 
 
-def test_drain_does_not_wait_for_handshakes(kit: Kit, pki: PKI, journal: Journal) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+def test_drain_does_not_wait_for_handshakes(kit: Kit, pki: PKI, journal: Journal, scheme: str) -> None:
     if kit.is_serial:
         pytest.skip("the loop's own thread is in the handshake")
-    with serving(kit, kit.handlers.Echo, tls=pki.tls(handshake_timeout=10 * DEADLINE)) as stand:
+    with serving(kit, kit.handlers.Echo, scheme=scheme, tls=pki.tls(handshake_timeout=10 * DEADLINE)) as stand:
         silent = stand.dial()
         journal.next("ConnectionOpened")
         stand.server.shutdown(drain=DEADLINE)

@@ -1,16 +1,19 @@
 """STARTTLS on every engine: TLS that begins in the middle of a connection, and nothing before it that counts after."""
 
+import socket
 import ssl
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from portside.http.server import BaseHTTPRequestHandler, GreenHTTPServer, ThreadingHTTPServer
 from portside.policy.tls import TLS
 from portside.telemetry import CloseReason
 from tests.conftest import DEADLINE
 from tests.engines.instruments import Journal
 from tests.engines.kit import Kit, asked, rest, serving
+from tests.http.kit import serving as http
 from tests.tls.handlers import Hurries, HurriesAsync, Starts, StartsAsync, StartsFramed, StartsFramedAsync
 from tests.tls.kit import PKI, secured
 
@@ -85,6 +88,20 @@ def test_client_that_does_not_begin(kit: Kit, pki: PKI, journal: Journal, said: 
     assert journal.all("HandlerFailed") == []
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+def test_drain_does_not_wait_for_one_who_does_not_begin(kit: Kit, pki: PKI, journal: Journal, scheme: str) -> None:
+    if kit.is_serial:
+        pytest.skip("the loop's own thread is in the handshake")
+    handler, tls = StartsAsync if kit.is_async else Starts, starting(pki, handshake_timeout=10 * DEADLINE)
+    with serving(kit, handler, scheme=scheme, tls=tls) as stand:
+        with stand.dial() as client:
+            assert asked(client, b"STARTTLS\n") == b"GO\n"
+            stand.server.shutdown(drain=DEADLINE)
+            rest(client)
+        journal.next("ConnectionClosed")
+    assert journal.all("HandlerFailed") == []
+
+
 @pytest.mark.parametrize(("options", "complaint"), [({}, "give the server tls="), ({"again": True}, "already")])
 def test_wrong_use_is_told(kit: Kit, pki: PKI, journal: Journal, options: dict[str, Any], complaint: str) -> None:
     handler = StartsAsync if kit.is_async else Starts
@@ -104,3 +121,19 @@ def test_wrong_use_is_told(kit: Kit, pki: PKI, journal: Journal, options: dict[s
                 assert client.recv(100) == b"GO\n"
                 client.recv(100)
     assert complaint in heard[0]
+
+
+@pytest.mark.parametrize("server_class", [ThreadingHTTPServer, GreenHTTPServer])
+def test_http_has_it_from_the_beginning_or_not_at_all(pki: PKI, journal: Journal, server_class: type[Any]) -> None:
+    class Upgrades(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with pytest.raises(ValueError, match="serve an https:// endpoint"):
+                self.start_tls()
+            self.start_tls()
+
+    with http(Upgrades, type("Server", (server_class,), {"tls": starting(pki)})) as server:
+        with socket.create_connection(server.server_address, DEADLINE) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert rest(client).startswith(b"HTTP/1.0 500 ")
+        assert journal.next("HandlerFailed").error == "ValueError"
+        assert journal.next("ConnectionClosed").reason == CloseReason.FAILED

@@ -3,7 +3,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
-from portside.core.hub cimport Channel
+from portside.core.hub cimport Channel, Hub
 
 
 cdef enum:
@@ -64,6 +64,9 @@ cdef class Stream(Channel):
     cdef Py_ssize_t most(self, Py_ssize_t limit) noexcept
     cdef int check_line(self, Py_ssize_t length, Py_ssize_t limit) except -1
     cdef int send_gathered(self) except -1
+
+
+cdef Hub payer(Stream stream)
 
 
 cdef class StreamFile:

@@ -79,6 +79,17 @@ class Exchanges(Requests, StreamRequestHandler):
         self.wfile = self._writer = ResponseWriter(self.wfile)
         self._look_for_overrides()
 
+    def start_tls(self, tls: Any = None) -> None:
+        """HTTP does not change to TLS in the middle of a connection: no client asks for it (RFC 2817).
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "start_tls() in an HTTP handler: HTTP has TLS from the beginning or not at all; serve an https:// endpoint "
+            "beside http://, and redirect to it"
+        )
+
     def _take_over(self, sock: socket.socket) -> None:
         """Read and write with deadlines, unless the program chose a buffering of its own."""
         limits, waits = self.http_limits, self.timeout
