@@ -100,7 +100,7 @@ class Dispatcher(Finisher):
         Returns:
             Those who were let in: they are to be handled.
         """
-        latecomers = Latecomers(self._server, self.engine.has_room, self._receive, self._turn_away)
+        latecomers = Latecomers(self._server, self.engine.has_room, self._receive, self._dismiss)
         if run.drain is not None:
             self.connections.ending = True
             if acceptor is not None and self.transport.queues and not self.shares_listener:
@@ -235,7 +235,7 @@ class Dispatcher(Finisher):
             return
         self._dispatch(request, client_address)
 
-    def _turn_away(self, request: Any, client_address: Any) -> None:
+    def _dismiss(self, request: Any, client_address: Any) -> None:
         """A request was accepted, and there is no time for it."""
         record = self.transport.opened(request, client_address)
         if record is not None:
