@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from portside import Endpoint
-from tests.conftest import DEADLINE, wait_until
+from tests.conftest import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE = ROOT / "deploy" / "docker" / "Dockerfile"
@@ -37,6 +37,34 @@ OTHERWISE = {
 
 
 MADE = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info")  # as Dockerfile.dockerignore has it
+
+
+# Whether an interpreter can compile extensions.
+HAS_HEADERS = """
+import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
+"""
+
+
+# What somebody says to `docker run --env`.
+GIVEN = {
+    "PORTSIDE_ENDPOINTS": "tcp://127.0.0.1:0",
+    "PORTSIDE_HANDLER": "patient:Patient",
+    "PORTSIDE_DRAIN": "10min",
+}
+
+# What somebody puts into the image's working directory: it answers when the file `go` appears.
+PATIENT = """
+import os
+import portside
+
+class Patient(portside.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"begun\\n")
+        while not os.path.exists("go"):
+            portside.sleep(0.01)
+        self.wfile.write(b"done\\n")
+"""
 
 
 class Step(NamedTuple):
@@ -145,10 +173,10 @@ def interpreter() -> str:
     tried = [sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
     for each in tried:
         with suppress(OSError):
-            done = subprocess.run([each, "-c", ""], cwd="/", timeout=PATIENCE, check=False, **identity())
+            done = subprocess.run([each, "-c", HAS_HEADERS], cwd="/", timeout=PATIENCE, check=False, **identity())
             if done.returncode == 0:
                 return each
-    pytest.skip(f"the image's user may run none of {' and '.join(tried)}: install one for everybody")
+    pytest.skip(f"the image's user can build with none of {' and '.join(tried)}: on Debian: apt install python3-dev")
 
 
 @pytest.fixture(scope="module")
@@ -170,12 +198,12 @@ def command(image: Image, text: str) -> list[str]:
 
 @contextmanager
 def running(image: Image) -> Iterator[tuple["subprocess.Popen[str]", Endpoint]]:
-    """The image's command, at a port of its own (`docker run --env PORTSIDE_ENDPOINTS=...`), and where it is."""
+    """The image's command with a handler and a port (`docker run --volume --env`), and where it is."""
     final = steps()[1]
     with subprocess.Popen(
         command(image, last(final, "CMD")),
         cwd=image.path(last(final, "WORKDIR")),
-        env=image.environment | {"PORTSIDE_ENDPOINTS": "tcp://127.0.0.1:0"},
+        env=image.environment | GIVEN,
         stderr=subprocess.PIPE,
         text=True,
         **identity(),
@@ -221,16 +249,17 @@ def test_builder_gets_what_is_copied_and_nothing_else() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(2 * PATIENCE)
 def test_image_serves_tells_its_health_and_drains(image: Image) -> None:
+    folder = Path(image.path(last(steps()[1], "WORKDIR")))
+    (folder / "patient.py").write_text(PATIENT, encoding="utf-8")
     with running(image) as (process, endpoint):
         assert wait_until(lambda: health(image) == 0, PATIENCE)
         assert (image.root / "run" / "portside" / "admin.sock").stat().st_uid == identity().get("user", os.geteuid())
-        with endpoint.connect(DEADLINE) as client:
-            client.sendall(b"hello\n")
-            assert client.recv(100) == b"hello\n"
+        with endpoint.connect(PATIENCE) as client, client.makefile("rb") as answers:
+            assert answers.readline() == b"begun\n"
             process.send_signal(getattr(signal, last(steps()[1], "STOPSIGNAL")))
             assert wait_until(lambda: health(image) != 0, PATIENCE)
-            client.sendall(b"goodbye\n")
-            assert client.recv(100) == b"goodbye\n"
+            (folder / "go").touch()
+            assert answers.read() == b"done\n"
         assert process.wait(PATIENCE) == 0
 
 
