@@ -116,7 +116,7 @@ class StreamRequestHandler(BaseRequestHandler):
         connection = self.connection = self.request
         if self.timeout is not None:
             connection.settimeout(self.timeout)
-        if self.disable_nagle_algorithm and getattr(connection, "family", None) in _INET:
+        if self.disable_nagle_algorithm and _may_delay(connection):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._portside_open()
 
@@ -199,6 +199,11 @@ class StreamRequestHandler(BaseRequestHandler):
 
 
 _INET = (None, socket.AF_INET, socket.AF_INET6)
+
+
+def _may_delay(connection: Any) -> bool:
+    """Whether a connection may hold small packets back: not a Unix socket, nor what a program's test has for one."""
+    return getattr(connection, "family", None) in _INET and hasattr(connection, "setsockopt")
 
 
 class SocketWriter(BufferedIOBase):
