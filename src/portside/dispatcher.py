@@ -215,7 +215,7 @@ class Dispatcher(Finisher):
             if not self.accept_one(run, acceptor) or run.stopping or not self.has_room():
                 return
 
-    def accept_one(self, run: Run, acceptor: Acceptor) -> bool:
+    def accept_one(self, run: Run, acceptor: Acceptor, dispatch: Callable[[Any, Any], None] | None = None) -> bool:
         """Accept and dispatch one request; False when there is no point in trying another now."""
         try:
             request, client_address = self._server.get_request()
@@ -224,16 +224,16 @@ class Dispatcher(Finisher):
         if acceptor.failing:
             acceptor.succeeded()
             emit(AcceptResumed(server=self._server))
-        self._receive(request, client_address)
+        self._receive(request, client_address, dispatch)
         return True
 
-    def _receive(self, request: Any, client_address: Any) -> None:
+    def _receive(self, request: Any, client_address: Any, dispatch: Callable[[Any, Any], None] | None = None) -> None:
         """Dispatch a request that was accepted, if it may come in."""
         if self.admission is None:
             self.transport.opened(request, client_address)
         elif not self.admission.let_in(request, client_address):
             return
-        self._dispatch(request, client_address)
+        (dispatch or self._dispatch)(request, client_address)
 
     def _dismiss(self, request: Any, client_address: Any) -> None:
         """A request was accepted, and there is no time for it."""
