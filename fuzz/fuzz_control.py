@@ -23,9 +23,9 @@ from portside.service.admin.console import Console
 from portside.service.admin.handler import AdminHandler
 from portside.service.admin.options import Admin
 from portside.service.bound import Bound
-from portside.service.channel import Channel
 from portside.service.control import COMMANDS, Control
 from portside.service.description import Service
+from portside.service.supervision.channel import Channel
 
 PATHS = (
     "/",

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from portside.service.embedding import embed
     from portside.service.running import Running, start
     from portside.service.serving import serve
-    from portside.service.supervisor import Supervisor
+    from portside.service.supervision.supervisor import Supervisor
     from portside.service.workers import Workers
 
 __all__ = [
@@ -135,7 +135,7 @@ _HOMES = {
     "Service": "portside.service.description",
     "StreamClient": "portside.client",
     "StreamRequestHandler": "portside.handlers",
-    "Supervisor": "portside.service.supervisor",
+    "Supervisor": "portside.service.supervision.supervisor",
     "Workers": "portside.service.workers",
     "TLS": "portside.policy.tls",
     "TLSError": "portside.policy.certificates",

@@ -14,9 +14,9 @@ from portside.framing import LengthPrefixed
 from portside.handlers import StreamRequestHandler
 from portside.policy.access import Access
 from portside.service.bound import Bound
-from portside.service.channel import Channel
 from portside.service.control import COMMANDS, Control
 from portside.service.description import Service
+from portside.service.supervision.channel import Channel
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
 values = st.recursive(

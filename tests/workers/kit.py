@@ -51,7 +51,7 @@ PROGRAM = """
 import json, os, sys
 import portside
 from portside import telemetry
-from portside.service import supervisor
+from portside.service.supervision import supervisor
 
 def tell(event):
     fields = {name: value for name, value in vars(event).items() if name != "server"}

@@ -18,9 +18,9 @@ from portside.cli.failure import Failure, Unreachable
 from portside.cli.figures import total
 from portside.cli.remote import Remote
 from portside.endpoints import Endpoint
-from portside.service.adminprocess import SupervisedFleet
-from portside.service.channel import Channel
-from portside.service.standing import MOST_BANS, StandingOrders
+from portside.service.supervision.adminprocess import SupervisedFleet
+from portside.service.supervision.channel import Channel
+from portside.service.supervision.standing import MOST_BANS, StandingOrders
 from tests.conftest import wait_until
 from tests.workers.kit import PATIENCE, Served, Talker, served
 

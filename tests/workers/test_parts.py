@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portside import Endpoint
-from portside.service.asking import Questions, Reply
-from portside.service.channel import Channel
-from portside.service.evenness import HESITATION, Evenness
-from portside.service.listeners import Listeners, share
 from portside.service.loading import Deferred
 from portside.service.privileges import Identity
-from portside.service.wear import Wear, own_memory
+from portside.service.supervision.asking import Questions, Reply
+from portside.service.supervision.channel import Channel
+from portside.service.supervision.evenness import HESITATION, Evenness
+from portside.service.supervision.listeners import Listeners, share
+from portside.service.supervision.wear import Wear, own_memory
 from portside.service.workers import Workers
 from portside.telemetry import ConnectionOpened, emit
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portside.service.roster import FORCED_SECONDS, LEAVING_SECONDS, Kill, Phase, Retire, Roster, Start
+from portside.service.supervision.roster import FORCED_SECONDS, LEAVING_SECONDS, Kill, Phase, Retire, Roster, Start
 
 
 class Told:

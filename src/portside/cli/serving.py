@@ -18,7 +18,7 @@ from portside.service.config.problems import ConfigError, Problem
 from portside.service.description import Service
 from portside.service.loading import LoadError
 from portside.service.serving import bound, run_alone
-from portside.service.supervisor import Renew, Supervisor
+from portside.service.supervision.supervisor import Renew, Supervisor
 from portside.service.workers import Workers
 from portside.telemetry.jsonlog import attach_json
 from portside.telemetry.logging import attach

@@ -6,11 +6,11 @@ from typing import Any
 from portside.endpoints import Endpoint
 from portside.service.admin.options import Admin
 from portside.service.description import Service
-from portside.service.forking import expect_threads
 from portside.service.loading import Deferred
 from portside.service.running import Running, ended_by_signals
 from portside.service.several import Several
-from portside.service.supervisor import Supervisor
+from portside.service.supervision.forking import expect_threads
+from portside.service.supervision.supervisor import Supervisor
 from portside.service.systemd import Notifier, listening
 
 Announce = Callable[[tuple[Endpoint, ...]], object]

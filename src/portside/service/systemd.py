@@ -14,8 +14,9 @@ from portside.endpoints import Endpoint, EndpointError
 # The first descriptor that systemd passes: SD_LISTEN_FDS_START of sd-daemon.h.
 FIRST_DESCRIPTOR: Final = 3
 
-# In the environment of a program that takes over from an older version of itself; see portside.service.handover. Such a
-# program has its predecessor's descriptors under their numbers, and another process id than LISTEN_PID.
+# In the environment of a program that takes over from an older version of itself; see
+# portside.service.supervision.handover. Such a program has its predecessor's descriptors under their numbers, and
+# another process id than LISTEN_PID.
 HANDED_OVER: Final = "PORTSIDE_HANDOVER"
 
 ANY: Final = Endpoint(scheme="systemd")

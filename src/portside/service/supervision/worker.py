@@ -26,13 +26,13 @@ from portside.endpoints import Endpoint
 from portside.engines.forks import flush_standard_streams
 from portside.framing import FrameError
 from portside.service.bound import Bound
-from portside.service.channel import Channel, Message
 from portside.service.control import Answer, Command
 from portside.service.description import Service
-from portside.service.forking import expect_threads
 from portside.service.loading import LoadError
 from portside.service.running import Running, end_child
-from portside.service.wear import Wear
+from portside.service.supervision.channel import Channel, Message
+from portside.service.supervision.forking import expect_threads
+from portside.service.supervision.wear import Wear
 from portside.service.workers import Workers
 from portside.telemetry import ServerStarted, subscribe
 from portside.waker import Waker
@@ -40,7 +40,7 @@ from portside.waker import Waker
 # Makes what answers a supervisor's commands, in a thread of the worker, until the block's end.
 Controlled = Callable[[Bound], contextlib.AbstractContextManager[Answer]]
 
-# How a worker ends that could not start; so does the service then, see portside.service.supervisor.
+# How a worker ends that could not start; so does the service then, see portside.service.supervision.supervisor.
 CANNOT_START = 3
 
 

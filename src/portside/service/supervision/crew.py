@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from portside.service.channel import Channel, Message
-from portside.service.forking import forked
-from portside.service.worker import Job, live
+from portside.service.supervision.channel import Channel, Message
+from portside.service.supervision.forking import forked
+from portside.service.supervision.worker import Job, live
 
 
 @dataclass(kw_only=True)

@@ -14,21 +14,21 @@ from concurrent.futures import Future
 from typing import Any
 
 from portside.endpoints import Endpoint
-from portside.service.adminkeeper import AdminKeeper
-from portside.service.asking import ANSWER_SECONDS, Reply
-from portside.service.channel import Message
 from portside.service.control import controlled
-from portside.service.crew import Crew, Worker, ending
 from portside.service.description import Service
-from portside.service.desk import Desk
 from portside.service.encryption import reload_certificates
-from portside.service.errands import Errand, Errands
-from portside.service.evenness import Evenness
-from portside.service.handover import HandOver, Predecessor
-from portside.service.listeners import Listeners
-from portside.service.roster import Action, Kill, Retire, Roster, Start
+from portside.service.supervision.adminkeeper import AdminKeeper
+from portside.service.supervision.asking import ANSWER_SECONDS, Reply
+from portside.service.supervision.channel import Message
+from portside.service.supervision.crew import Crew, Worker, ending
+from portside.service.supervision.desk import Desk
+from portside.service.supervision.errands import Errand, Errands
+from portside.service.supervision.evenness import Evenness
+from portside.service.supervision.handover import HandOver, Predecessor
+from portside.service.supervision.listeners import Listeners
+from portside.service.supervision.roster import Action, Kill, Retire, Roster, Start
+from portside.service.supervision.worker import CannotStart, Controlled, Job, no_control
 from portside.service.systemd import Notifier
-from portside.service.worker import CannotStart, Controlled, Job, no_control
 from portside.service.workers import Workers
 from portside.telemetry import (
     ProcessRole,

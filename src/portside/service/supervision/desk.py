@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from portside.service.asking import Questions, Reply
 from portside.service.control import Refused, ban_seconds, drain_seconds
-from portside.service.crew import Crew
-from portside.service.roster import Roster
-from portside.service.standing import StandingOrders
+from portside.service.supervision.asking import Questions, Reply
+from portside.service.supervision.crew import Crew
+from portside.service.supervision.roster import Roster
+from portside.service.supervision.standing import StandingOrders
 from portside.telemetry.exposition import Ledger
 from portside.telemetry.metrics import Sample
 

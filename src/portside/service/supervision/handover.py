@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from portside.service.channel import Channel
-from portside.service.crew import ending, unwatch
-from portside.service.listeners import Held
+from portside.service.supervision.channel import Channel
+from portside.service.supervision.crew import ending, unwatch
+from portside.service.supervision.listeners import Held
 from portside.service.systemd import HANDED_OVER
 from portside.telemetry import HandOverFailed, HandOverFinished, HandOverStarted, emit
 

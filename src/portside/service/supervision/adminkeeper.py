@@ -13,10 +13,10 @@ from portside.endpoints import Endpoint
 from portside.framing import FrameError
 from portside.policy.accepting import Backoff
 from portside.service.admin.options import Admin
-from portside.service.channel import Channel, Message
-from portside.service.crew import exit_code, unwatch
-from portside.service.forking import forked
-from portside.service.listeners import Held, Listeners
+from portside.service.supervision.channel import Channel, Message
+from portside.service.supervision.crew import exit_code, unwatch
+from portside.service.supervision.forking import forked
+from portside.service.supervision.listeners import Held, Listeners
 from portside.telemetry import ProcessRole, WorkerExited, emit
 from portside.telemetry.exposition import Ledger
 
@@ -132,7 +132,7 @@ class AdminKeeper:
             held.server.socket.close()
 
     def _start(self, now: float) -> None:
-        from portside.service.adminprocess import live
+        from portside.service.supervision.adminprocess import live
 
         ours, theirs = Channel.pair()
         try:
@@ -146,7 +146,7 @@ class AdminKeeper:
 
     def _job(self, ours: Channel) -> Any:
         """In the process: let go of what is the supervisor's, and say what there is to do."""
-        from portside.service.adminprocess import AdminJob
+        from portside.service.supervision.adminprocess import AdminJob
 
         ours.close()
         self._leave()

@@ -20,9 +20,9 @@ from portside.engines.forks import flush_standard_streams
 from portside.service.admin.console import Console
 from portside.service.admin.options import Admin
 from portside.service.admin.server import AdminServer
-from portside.service.asking import ANSWER_SECONDS, Reply
-from portside.service.channel import Channel, Message
 from portside.service.control import Command
+from portside.service.supervision.asking import ANSWER_SECONDS, Reply
+from portside.service.supervision.channel import Channel, Message
 from portside.telemetry.exposition import Ledger
 
 # All of them are for the supervisor, who says when this process ends: last.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from portside.engines.forks import flush_standard_streams
-from portside.service.channel import Channel
+from portside.service.supervision.channel import Channel
 
 _BESIDE_THREADS = "This process .* is multi-threaded"
 
