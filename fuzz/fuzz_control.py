@@ -17,7 +17,7 @@ from portside.framing import LengthPrefixed
 from portside.handlers import StreamRequestHandler
 from portside.http.servers import HTTPServer
 from portside.policy.access import Access
-from portside.service import channel, control
+from portside.service import control
 from portside.service.admin import console, guard, handler
 from portside.service.admin.console import Console
 from portside.service.admin.handler import AdminHandler
@@ -25,6 +25,7 @@ from portside.service.admin.options import Admin
 from portside.service.bound import Bound
 from portside.service.control import COMMANDS, Control
 from portside.service.description import Service
+from portside.service.supervision import channel
 from portside.service.supervision.channel import Channel
 
 PATHS = (

@@ -13,12 +13,13 @@ import pytest
 from portside.core import dump, hub
 from portside.core.sync import Event
 from portside.http.limits import HTTPLimits
-from portside.http.servers import GreenHTTPServer
+from portside.http.servers import GreenHTTPServer, GreenHTTPSServer
 from portside.service.whereabouts import described, stacks
 from portside.telemetry import CloseReason, ConnectionClosed, subscribe
-from tests.conftest import DEADLINE, wait_until
+from tests.conftest import DEADLINE, Connect, wait_until
 from tests.http.conftest import Dial, Serve
 from tests.http.kit import Client, get, post
+from tests.http.test_green import shake_hands
 from tests.http.test_handler import Quiet
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -56,6 +57,20 @@ def test_same_task_elsewhere(serve: Serve, dial: Dial) -> None:
     seen = [ask(client) for _ in range(10) for client in clients]
     assert seen[:20] == [b"home"] * 20
     assert seen[20:].count(b"away") >= 170  # the last who waited goes on where it is
+
+
+def test_same_task_elsewhere_over_tls(serve: Serve, connect: Connect, certificate: dict[str, Any]) -> None:
+    server = serve(Home, GreenHTTPSServer, **certificate)
+    clients = [shake_hands(certificate, connect, server) for _ in range(20)]
+    seen = [ask(client) for _ in range(10) for client in clients]
+    assert seen[:20] == [b"home"] * 20
+    assert seen[40:].count(b"away") >= 150  # the second is still waited for at home: there may be more to say of keys
+    for client in clients:
+        client.send(get()[:5])  # half of a request in a record of its own
+    for client in clients:
+        client.send(get()[5:], get() * 10)
+        assert {client.response().body for _ in range(11)} <= {b"home", b"away"}
+        client.close()
 
 
 def test_requests_that_wait_do_not_hold_up_others(serve: Serve, dial: Dial) -> None:

@@ -171,6 +171,19 @@ cdef class Records(Sending):
             self.end_writing()
         return 0
 
+    cdef bint is_idle(self) noexcept:
+        """As `Layer.is_idle`."""
+        return not (
+            self.loaded
+            or self.unsaid
+            or self.owes_handshake
+            or self.busy
+            or self.writing
+            or self.unsent is not None
+            or self.peeked is not None
+            or self.failure is not None
+        )
+
     # -- reading --
 
     def read(self, Stream stream not None, Py_ssize_t size, buffer=None):

@@ -224,7 +224,7 @@ cdef class QuickRequests(QuickConnections):
         return (
             stream.drained
             and stream.start == stream.end
-            and stream.layer is None
+            and (stream.layer is None or stream.layer.is_idle())
             and stream.broken is None
             and stream.patience != 0
             and not stream.closed

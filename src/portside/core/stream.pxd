@@ -20,6 +20,7 @@ cdef enum:
 cdef class Layer:
     cdef Py_ssize_t receive(self, Stream stream, char *buffer, Py_ssize_t size, int flags) except -1
     cdef int send(self, Stream stream, const char *data, Py_ssize_t size, double by) except -1
+    cdef bint is_idle(self) noexcept
 
 
 cdef class Stream(Channel):

@@ -139,6 +139,10 @@ cdef class Layer:
         """As `Stream.send_all`."""
         raise NotImplementedError
 
+    cdef bint is_idle(self) noexcept:
+        """Whether nothing is to be read or said before something comes on the descriptor."""
+        return False
+
 
 @cython.final
 @cython.no_gc_clear
