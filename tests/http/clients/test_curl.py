@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from portside.http.files.encodings import ZSTD, packable
 from tests.http.clients.conftest import CONTENT, PIECES, SMALL, TEXT, Site, needs
 
 pytestmark = needs("curl")
@@ -58,6 +59,16 @@ def test_compressed(site: Site) -> None:
     assert gzip.decompress(curl(site, "/text.txt", "-H", "Accept-Encoding: gzip")) == TEXT
     size = curl(site, "/text.txt", "--compressed", "-o", os.devnull, "-w", "%{size_download}")
     assert int(size) < len(TEXT) / 10
+
+
+@pytest.mark.skipif(packable([ZSTD]) is None, reason="this Python has no zstd")
+def test_compressed_in_zstd(site: Site) -> None:
+    about = subprocess.run(["curl", "--version"], capture_output=True, timeout=60, check=True)
+    if b"zstd" not in about.stdout:
+        pytest.skip("this curl has no zstd")
+    head = curl(site, "/text.txt", "--compressed", "-I")
+    assert b"Content-Encoding: zstd\r\n" in head
+    assert curl(site, "/text.txt", "--compressed", "-H", "Accept-Encoding: zstd") == TEXT
 
 
 def test_head(site: Site) -> None:

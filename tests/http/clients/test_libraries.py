@@ -5,8 +5,11 @@ from contextlib import closing
 
 import pytest
 
+from portside.http.files.encodings import CODINGS, GZIP, packable
 from tests.http.clients.conftest import CONTENT, PIECES, SMALL, TEXT, Site
-from tests.http.clients.libraries import LIBRARIES, Aiohttp, Library
+from tests.http.clients.libraries import LIBRARIES, Aiohttp, Httpx, Library
+
+BEST = (packable(CODINGS) or GZIP).name
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -29,6 +32,13 @@ def test_conversation_stays_in_step_on_one_connection(client: Library, site: Sit
         assert client.ask("POST", "/echo", PIECES).body == b"".join(PIECES)
         assert client.ask("PUT", f"/new-{number}", b"new").status == 201
     assert site.seen["opened"] == 1
+
+
+def test_packed_text(client: Library) -> None:
+    """In the best coding that the client asks for by itself; httpx takes zstd only with one more library."""
+    reply = client.ask("GET", "/text.txt")
+    assert reply.body == TEXT
+    assert reply.headers["Content-Encoding"] in ({"gzip", BEST} if isinstance(client, Httpx) else {BEST})
 
 
 def test_parts(client: Library) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portside.http.files.encodings import CODINGS, GZIP, GZIP_FROM
+from portside.http.files.encodings import CODINGS, GZIP, PACKED_FROM, ZSTD, packable
 from portside.http.files.resources import (
     COARSE_TICK,
     TICK,
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 PAST = 784111777
 BROWSER = {"accept-encoding": "gzip, deflate, br, zstd"}
+BEST = packable(CODINGS) or GZIP  # of those that are made while sending
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
         yield tree
 
 
-def written(path: Path, content: bytes = b"x" * GZIP_FROM, modified: float = PAST) -> str:
+def written(path: Path, content: bytes = b"x" * PACKED_FROM, modified: float = PAST) -> str:
     path.write_bytes(content)
     os.utime(path, (modified, modified))
     return str(path)
@@ -42,7 +43,7 @@ def written(path: Path, content: bytes = b"x" * GZIP_FROM, modified: float = PAS
 def chosen(tree: Tree, path: str, fields: dict[str, str], content_type: str = "text/plain") -> tuple[str, str, bool]:
     """The suffix of the file that is sent, its coding, and whether it has to be packed yet."""
     plain = find(tree, path)._replace(content_type=content_type)
-    found = negotiate(tree, plain, fields, gzip_limit=10 * GZIP_FROM)
+    found = negotiate(tree, plain, fields, gzip_limit=10 * PACKED_FROM)
     found.close()
     return found.path.removeprefix(path), found.coding.name if found.coding else "", found.is_raw
 
@@ -102,7 +103,7 @@ def test_status_of_what_cannot_be_opened(error: OSError | ValueError, status: HT
 
 def test_neighbours_in_the_order_of_preference(tree: Tree, tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt")
-    assert chosen(tree, path, BROWSER) == ("", "gzip", True)
+    assert chosen(tree, path, BROWSER) == ("", BEST.name, True)
     for coding in reversed(CODINGS):
         written(tmp_path / f"a.txt{coding.suffix}", b"packed")
         assert chosen(tree, path, BROWSER) == (coding.suffix, coding.name, False)
@@ -111,26 +112,26 @@ def test_neighbours_in_the_order_of_preference(tree: Tree, tmp_path: Path) -> No
 def test_neighbour_that_is_older_is_stale(tree: Tree, tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt")
     written(tmp_path / "a.txt.br", b"packed", PAST - 1)
-    assert chosen(tree, path, BROWSER) == ("", "gzip", True)
+    assert chosen(tree, path, BROWSER) == ("", BEST.name, True)
 
 
 def test_neighbour_that_leads_out_is_not_sent(tree: Tree, tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt")
     (tmp_path / "a.txt.br").symlink_to("/etc/passwd")
     (tmp_path / "a.txt.zst").mkdir()
-    assert chosen(tree, path, BROWSER) == ("", "gzip", True)
+    assert chosen(tree, path, BROWSER) == ("", BEST.name, True)
 
 
 @pytest.mark.parametrize(
     ("size", "fields", "content_type"),
     [
-        (GZIP_FROM - 1, BROWSER, "text/plain"),
-        (10 * GZIP_FROM + 1, BROWSER, "text/plain"),
-        (GZIP_FROM, {}, "text/plain"),
-        (GZIP_FROM, {"accept-encoding": "identity"}, "text/plain"),
-        (GZIP_FROM, {"accept-encoding": "br"}, "text/plain"),
-        (GZIP_FROM, {**BROWSER, "range": "bytes=0-0"}, "text/plain"),
-        (GZIP_FROM, BROWSER, "image/png"),
+        (PACKED_FROM - 1, BROWSER, "text/plain"),
+        (10 * PACKED_FROM + 1, BROWSER, "text/plain"),
+        (PACKED_FROM, {}, "text/plain"),
+        (PACKED_FROM, {"accept-encoding": "identity"}, "text/plain"),
+        (PACKED_FROM, {"accept-encoding": "br"}, "text/plain"),
+        (PACKED_FROM, {**BROWSER, "range": "bytes=0-0"}, "text/plain"),
+        (PACKED_FROM, BROWSER, "image/png"),
     ],
 )
 def test_sent_as_it_is(tree: Tree, tmp_path: Path, size: int, fields: dict[str, str], content_type: str) -> None:
@@ -157,6 +158,7 @@ def test_each_state_has_a_tag_of_its_own(tmp_path: Path) -> None:
         validators(status(tmp_path / "a", b"xy")),
         validators(status(tmp_path / "a", modified=PAST + 0.5)),
         validators(status(tmp_path / "a"), GZIP),
+        validators(status(tmp_path / "a"), ZSTD),
     ]
     assert len({state.etag for state in states}) == len(states)
     assert {state.modified for state in states} == {PAST}

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 from portside.http.files import cors, known, listing, names, sending, uploads
 from portside.http.files.answers import Answer, Fields, Representation, asked, conditional, content
 from portside.http.files.body import FileBody
-from portside.http.files.encodings import gzipped, is_compressible
+from portside.http.files.encodings import is_compressible, packed
 from portside.http.files.folders import entries, is_hidden
 from portside.http.files.options import FileOptions
 from portside.http.files.resources import Resource, find, find_index, negotiate, status_of, validators
@@ -251,10 +251,10 @@ def _send_file(handler: SimpleHTTPRequestHandler, found: Resource, fields: Mappi
         if reply := conditional(method, fields, what):
             _send(handler, reply)
             return None
-        if found.is_raw:
-            packed = gzipped(_body(found))
-            _send(handler, content(method, fields, what._replace(size=len(packed), has_ranges=False)))
-            return io.BytesIO(packed)
+        if found.is_raw and found.coding:
+            body = packed(_body(found), found.coding)
+            _send(handler, content(method, fields, what._replace(size=len(body), has_ranges=False)))
+            return io.BytesIO(body)
         reply = content(method, fields, what)
         _send(handler, reply)
         if handler._is_plain and reply.status is HTTPStatus.OK and found.coding is None:

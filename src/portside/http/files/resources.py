@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from portside.http.files.conditions import ETag, Validators
-from portside.http.files.encodings import GZIP, GZIP_FROM, Coding, accepted, is_compressible
+from portside.http.files.encodings import PACKED_FROM, Coding, accepted, is_compressible, packable
 from portside.http.files.tree import READ, Tree
 
 # Seconds within which a file may change again without a trace in its time of modification. Linux stamps files with the
@@ -112,14 +112,15 @@ def find_index(tree: Tree, folder: str, names: Iterable[str]) -> Resource | None
 def negotiate(tree: Tree, plain: Resource, fields: Mapping[str, str], *, gzip_limit: int) -> Resource:
     """Pick the coding that a file is sent in.
 
-    A neighbour that was coded beforehand is taken where it is no older than the file; else a text of moderate size is
-    to be gzipped. A part of a file is only sent as it is, or from a neighbour.
+    A neighbour that was coded beforehand is taken where it is no older than the file, the one that the client likes
+    best; else a text of moderate size is to be packed, in zstd or gzip. A part of a file is only sent as it is, or from
+    a neighbour.
 
     Args:
         tree: where the file is from.
         plain: the file; it and its neighbours are closed unless they are what is returned.
         fields: the request's header fields, under their names in small letters.
-        gzip_limit: bytes of the largest file that is to be gzipped.
+        gzip_limit: bytes of the largest file that is to be packed.
     """
     if "accept-encoding" not in fields or not is_compressible(plain.content_type):
         return plain
@@ -128,8 +129,9 @@ def negotiate(tree: Tree, plain: Resource, fields: Mapping[str, str], *, gzip_li
         if neighbour := _neighbour(tree, plain, coding):
             plain.close()
             return neighbour
-    gzippable = GZIP in codings and "range" not in fields and GZIP_FROM <= plain.status.st_size <= gzip_limit
-    return plain._replace(coding=GZIP, is_raw=True) if gzippable else plain
+    is_worth_it = "range" not in fields and PACKED_FROM <= plain.status.st_size <= gzip_limit
+    packing = packable(codings) if is_worth_it else None
+    return plain._replace(coding=packing, is_raw=True) if packing else plain
 
 
 def _neighbour(tree: Tree, plain: Resource, coding: Coding) -> Resource | None:
