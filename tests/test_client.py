@@ -70,7 +70,7 @@ def paired(listener: socket.socket, *, timeout: float | None = None, codec: Code
 # Connecting
 
 
-@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", f"unix:{MINE}"])
+@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", f"unix:{MINE}"], ids=["tcp", "unix"])
 def test_stream_speaks_lines(scheme: str) -> None:
     with portside.start(Farewell, scheme) as server, portside.connect(server.endpoint, timeout=DEADLINE) as client:
         assert isinstance(client, StreamClient)
@@ -363,7 +363,7 @@ def test_deadline_holds_for_writing_too(pair: Pair) -> None:
 # Datagrams
 
 
-@pytest.mark.parametrize("where", ["udp://127.0.0.1:0", f"unixgram:{MINE}"])
+@pytest.mark.parametrize("where", ["udp://127.0.0.1:0", f"unixgram:{MINE}"], ids=["udp", "unixgram"])
 def test_datagrams_are_frames(where: str) -> None:
     with (
         portside.start(DatagramEcho, where, engine="serial") as server,
