@@ -11,7 +11,8 @@ READY := .venv/.ready
 TOOLS := .venv/.tools
 CORE := src/portside/core
 CODE := $(wildcard src tests examples benchmarks fuzz tools noxfile.py setup.py)
-PYTEST := -m pytest $(if $(CI),-ra --durations=10,-q)
+# A module's tests stay together: they share what they have set up.
+PYTEST := -m pytest -n logical --maxprocesses 8 --dist loadfile $(if $(CI),-ra --durations=10,-q)
 
 # pyenv's commands refuse a version that is not active: make every stable one active, the newest first.
 pyenv_versions = $(shell command -v pyenv >/dev/null && \

@@ -125,16 +125,14 @@ def supervise(service: Service, talk: Callable[[Endpoint], None]) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a start as root")
 def test_workers_without_rights_need_not_read_the_key(
-    pki: PKI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pki: PKI, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The endpoint names its certificate, which only root may read."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # it could not write what it has measured
-    key = Path(shutil.copy(pki.local, tmp_path / "key.pem"))
+    key = Path(shutil.copy(pki.local, open_folder / "key.pem"))
     key.chmod(0o600)
-    (tmp_path / "talk.py").write_text(MODULE, encoding="utf-8")
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    with served(tmp_path, "talk:Talk", f"tls://127.0.0.1:0?cert={key}", workers={"count": 1}, user="nobody") as service:
+    (open_folder / "talk.py").write_text(MODULE, encoding="utf-8")
+    with served(open_folder, "talk:Talk", f"tls://127.0.0.1:0?cert={key}", workers={"count": 1}, user="nobody") as service:
         assert service.endpoint.scheme == "tls"
         plain = dataclasses.replace(service.endpoint, scheme="tcp")
         with secured(plain.connect(PATIENCE), pki.trusting()) as client:

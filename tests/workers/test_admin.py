@@ -22,7 +22,7 @@ from portside.service.supervision.adminprocess import SupervisedFleet
 from portside.service.supervision.channel import Channel
 from portside.service.supervision.standing import MOST_BANS, StandingOrders
 from tests.conftest import wait_until
-from tests.workers.kit import PATIENCE, Served, Talker, served
+from tests.workers.kit import MODULE, PATIENCE, Served, Talker, served
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -264,10 +264,9 @@ def test_from_the_command_line(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a start as root")
-def test_it_is_bound_before_rights_are_given_up(folder: Path) -> None:
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    with watched(folder, user="nobody") as admin:
+def test_it_is_bound_before_rights_are_given_up(open_folder: Path) -> None:
+    (open_folder / "talk.py").write_text(MODULE, encoding="utf-8")
+    with watched(open_folder, user="nobody") as admin:
         assert stat.S_IMODE(admin.path.stat().st_mode) == 0o600
         assert admin.path.stat().st_uid == 0
         assert {os.getuid(), 65534} == {0, admin.admin_process().uids().real}

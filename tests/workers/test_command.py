@@ -58,11 +58,9 @@ def test_echo(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a start as root")
-def test_http_without_the_rights_of_root(folder: Path) -> None:
-    (folder / "page.txt").write_text("hello", encoding="utf-8")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    with command(folder, "http", "0", "--workers", "2", "--user", "nobody") as (process, endpoint):
+def test_http_without_the_rights_of_root(open_folder: Path) -> None:
+    (open_folder / "page.txt").write_text("hello", encoding="utf-8")
+    with command(open_folder, "http", "0", "--workers", "2", "--user", "nobody") as (process, endpoint):
         assert got(endpoint, "/page.txt") == b"hello"
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
         assert re.search(r"^Uid:\s65534\s65534\s65534\s65534$", status, re.MULTILINE)
