@@ -132,7 +132,8 @@ def test_workers_without_rights_need_not_read_the_key(
     key = Path(shutil.copy(pki.local, open_folder / "key.pem"))
     key.chmod(0o600)
     (open_folder / "talk.py").write_text(MODULE, encoding="utf-8")
-    with served(open_folder, "talk:Talk", f"tls://127.0.0.1:0?cert={key}", workers={"count": 1}, user="nobody") as service:
+    endpoint = f"tls://127.0.0.1:0?cert={key}"
+    with served(open_folder, "talk:Talk", endpoint, workers={"count": 1}, user="nobody") as service:
         assert service.endpoint.scheme == "tls"
         plain = dataclasses.replace(service.endpoint, scheme="tcp")
         with secured(plain.connect(PATIENCE), pki.trusting()) as client:
