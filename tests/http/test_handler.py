@@ -13,9 +13,11 @@ import pytest
 from portside.http.errors import HTTPError
 from portside.http.handler import BaseHTTPRequestHandler
 from portside.http.limits import HTTPLimits
+from portside.http.reader import SocketHeads
 from portside.http.servers import GreenHTTPServer, HTTPServer
 from portside.telemetry import HandlerFailed, RequestServed, subscribe
-from tests.conftest import wait_until
+from tests.conftest import DEADLINE, wait_until
+from tests.core.kit import unread
 from tests.http.conftest import Dial
 from tests.http.kit import get, post
 
@@ -84,6 +86,23 @@ def test_a_head_may_come_byte_by_byte(dial: Dial) -> None:
     client = dial(Hello)
     client.send(*(bytes([byte]) for byte in get("/slow")))
     assert client.response().body == b"hello /slow"
+
+
+@pytest.mark.parametrize("first", range(1, 9))
+def test_a_head_may_come_in_two_pieces(first: int) -> None:
+    """Three bytes that came first were once taken for a whole one: its end, not found, was at -1, and is four long."""
+    ours, theirs = socket.socketpair()
+    request = get("/slow")
+    heads: list[bytes] = []
+    with ours, theirs:
+        reader = SocketHeads(ours, HTTPLimits(), DEADLINE)
+        theirs.sendall(request[:first])
+        reading = threading.Thread(target=lambda: heads.append(reader.head()))
+        reading.start()
+        assert wait_until(lambda: unread(ours) == 0)
+        theirs.sendall(request[first:])
+        reading.join(DEADLINE)
+    assert heads == [request]
 
 
 @pytest.mark.parametrize(

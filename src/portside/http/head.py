@@ -169,7 +169,7 @@ def parse_fields(block: bytes, limits: HTTPLimits) -> HeaderFields:
     """
     if block == b"\r\n":
         return NO_FIELDS
-    if block.find(b"\r\n\r\n") + 4 != len(block) or block.startswith(b"\r"):
+    if len(block) < 4 or block.find(b"\r\n\r\n") + 4 != len(block) or block.startswith(b"\r"):
         raise HTTPError(400, "Bad header fields", "they do not end where they should")
     collector = FieldCollector()
     try:

@@ -199,7 +199,7 @@ class SocketHeads(HeadSource, PatientReader):
         data = None if first is None else receive(first)
         if data is None:
             data = self._received()
-        if self.small >= len(data) == data.find(_END) + 4 and data[0] != _CR:
+        if (end := data.find(_END)) > 0 and end + len(_END) == len(data) <= self.small and data[0] != _CR:
             return data
         self._buffer += data
         return super().head() if data else b""
