@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable
 from contextlib import suppress
 
+from fuzz._noise import spoil
 from fuzz._runner import run
 from portside.http.files import forms, storing
 from portside.http.files.forms import FileBegins, FormCorrupt, boundary_of, read_form
@@ -111,9 +112,7 @@ def made_up(source: random.Random) -> tuple[bytes, int]:
         return "".join(source.choices(TYPES, k=source.randrange(1, 9))).encode("latin-1"), 9
     data = bytearray(b"".join(part(source) for _ in range(source.randrange(1, 5))))
     data += source.choice((b"--edge--\r\n", b"--edge--\r\n", b""))
-    while data and source.random() < NOISE:
-        place = source.randrange(len(data))
-        data[place : place + source.randrange(2)] = source.randbytes(1)
+    spoil(data, source, NOISE)
     return bytes(data), source.randrange(1, 40)
 
 

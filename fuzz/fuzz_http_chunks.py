@@ -5,6 +5,7 @@ python -m fuzz.fuzz_http_chunks --seconds 60
 
 import random
 
+from fuzz._noise import spoil
 from fuzz._runner import run
 from portside.http import bodies
 from portside.http.bodies import ChunkDecoder
@@ -59,9 +60,7 @@ def in_pieces(data: bytes) -> tuple[bytes, int]:
 def made_up(source: random.Random) -> tuple[bytes, int]:
     """Chunks, tokens, and noise."""
     data = bytearray(b"".join(part(source) for _ in range(source.randrange(1, 8))))
-    while data and source.random() < NOISE:
-        place = source.randrange(len(data))
-        data[place : place + source.randrange(2)] = source.randbytes(1)
+    spoil(data, source, NOISE)
     return bytes(data), source.randrange(1, 40)
 
 

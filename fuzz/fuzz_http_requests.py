@@ -17,6 +17,7 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+from fuzz._noise import spoil
 from fuzz._runner import run
 from portside.core import hub
 from portside.core.sockets import GreenSocket
@@ -184,9 +185,7 @@ def made_up(source: random.Random) -> list[bytes]:
     while source.random() < 0.8 and len(requests) < 12:
         requests.append(requests[-1] if source.random() < AGAIN else request(source))
     data = bytearray(b"".join(requests)[:MOST])
-    while data and source.random() < NOISE:
-        place = source.randrange(len(data))
-        data[place : place + source.randrange(2)] = source.randbytes(1)
+    spoil(data, source, NOISE)
     ends = sorted({0, len(data), *(source.randrange(len(data) + 1) for _ in range(source.randrange(5)))})
     return [bytes(data[start:end]) for start, end in itertools.pairwise(ends)]
 

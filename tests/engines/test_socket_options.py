@@ -14,18 +14,9 @@ from tests.engines.instruments import Entry, Journal
 from tests.engines.kit import STREAMS, Kit, serving
 from tests.engines.test_limits import ENGINES
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.parametrize("kit", ENGINES, ids=str, indirect=True)]
 
 PACING_RATE = 47  # SO_MAX_PACING_RATE of Linux
-
-
-@pytest.fixture(params=ENGINES, ids=str)
-def kit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kit:
-    """Each engine in turn."""
-    chosen: Kit = request.param
-    if chosen.hides:
-        monkeypatch.setitem(sys.modules, chosen.hides, None)
-    return chosen
 
 
 class Looks:

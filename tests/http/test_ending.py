@@ -56,23 +56,6 @@ def test_idle_connections_end_at_once(serve: Serve, dial: Dial, finished: Finish
     assert [(each.cut, each.abandoned) for each in finished] == [(0, 0)]
 
 
-def test_answer_in_a_drain_says_that_it_is_the_last(serve: Serve, dial: Dial, finished: Finished) -> None:
-    server = serve(Hello)
-    client = dial(server)
-    client.send(get("/a"))
-    assert "Connection" not in client.response().headers
-    client.send(get(method="POST", fields="Content-Length: 4\r\n"), b"ab")
-    record = the_record(server)()
-    assert wait_until(lambda: not record.idle)
-    with ending(server):
-        assert wait_until(lambda: record.ending)
-        client.send(b"cd")
-        response = client.response()
-        assert (response.headers["Connection"], response.body) == ("close", b"got abcd")
-        assert client.rest() == b""
-    assert [each.cut for each in finished] == [0]
-
-
 def test_head_that_has_begun_is_waited_for(serve: Serve, dial: Dial, finished: Finished) -> None:
     server = serve(Hello)
     client = dial(server)

@@ -148,7 +148,7 @@ cdef class Hub:
     cdef int give_way(self, Task me) except -1
     cdef int take_turns(self) except -1
     cdef int stand_back(self) except -1
-    cdef int _resume(self, Task me) except -1
+    cdef int _queue_up(self, bint patiently) except -1
     cdef PyObject *next(self) except? NULL
     cdef void _call_up(self)
     cdef int go(self) except -1

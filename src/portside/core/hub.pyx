@@ -495,6 +495,14 @@ cdef class Hub:
 
     cdef int take_turns(self) except -1:
         """Let everybody else who is ready run first."""
+        return self._queue_up(False)
+
+    cdef int stand_back(self) except -1:
+        """The same for a task that sends much: those who become ready meanwhile come first, too."""
+        return self._queue_up(True)
+
+    cdef int _queue_up(self, bint patiently) except -1:
+        """Give way, and go on when it is this task's turn again."""
         cdef Task me
         if not self.is_green():
             self.credit = CREDIT
@@ -503,33 +511,19 @@ cdef class Hub:
             self._flush()
         me = self.here()
         me.state = READY
-        self.push(me)
-        return self._resume(me)
-
-    cdef int _resume(self, Task me) except -1:
-        """Give way, and go on when it is this task's turn again."""
+        if not patiently:
+            self.push(me)
+        else:
+            if self.last_patient is None:
+                self.patient = me
+            else:
+                self.last_patient.after = me
+            self.last_patient = me
         self.give_way(me)
         if me.error is not None:
             error, me.error = me.error, None
             raise error
         return 0
-
-    cdef int stand_back(self) except -1:
-        """The same for a task that sends much: those who become ready meanwhile come first, too."""
-        cdef Task me
-        if not self.is_green():
-            self.credit = CREDIT
-            return 0
-        if self.dirty is not None:
-            self._flush()
-        me = self.here()
-        me.state = READY
-        if self.last_patient is None:
-            self.patient = me
-        else:
-            self.last_patient.after = me
-        self.last_patient = me
-        return self._resume(me)
 
     cdef PyObject *next(self) except? NULL:
         """Let the next task be the current one; returns it, borrowed. NULL when the root must run."""
